@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+/// What the kernel knows of this process: its threads, their names, states and masks; and forked children.
+
+#include <csignal>
+#include <cstdint>
+#include <dirent.h>
+#include <fstream>
+#include <set>
+#include <string>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace bothworlds::testing {
+
+inline std::set<std::string> entries_of(const char* directory) {
+  std::set<std::string> names;
+  if (DIR* open = ::opendir(directory)) {
+    while (const dirent* entry = ::readdir(open))
+      if (entry->d_name[0] != '.') names.insert(entry->d_name);
+    ::closedir(open);
+  }
+  return names;
+}
+
+inline std::size_t thread_count() { return entries_of("/proc/self/task").size(); }
+
+inline bool thread_exists(long id) { return entries_of("/proc/self/task").contains(std::to_string(id)); }
+
+inline std::string thread_name(long id) {
+  std::ifstream file("/proc/self/task/" + std::to_string(id) + "/comm");
+  std::string name;
+  std::getline(file, name);
+  return name;
+}
+
+/// True where the kernel has the thread asleep.
+inline bool thread_sleeps(long id) {
+  std::ifstream file("/proc/self/task/" + std::to_string(id) + "/stat");
+  std::string line;
+  std::getline(file, line);
+  const auto after_name = line.rfind(") ");
+  return after_name != std::string::npos && line.size() > after_name + 2 && line[after_name + 2] == 'S';
+}
+
+/// Runs `fn`, which returns an exit code, in a forked child that is ended after `limit` seconds.
+/// Gives the exit code, or minus the number of the signal that ended the child.
+template <class F>
+int exit_code_of_child(F fn, unsigned limit = 60) {
+  const pid_t child = ::fork();
+  if (child < 0) return -1000;
+  if (child == 0) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_UNBLOCK, &all, nullptr);
+    std::signal(SIGALRM, SIG_DFL);
+    ::alarm(limit);
+    int code = 250;
+    try {
+      code = fn();
+    } catch (...) {
+      code = 251;
+    }
+    ::_exit(code);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+}  // namespace bothworlds::testing
