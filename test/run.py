@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSL-1.0
 """Runs the tests of a build directory and sums their test cases. tools/test calls it.
 
-The tests are those that Meson knows. A doctest binary (suites `unit` and `demo`) is counted by the line that doctest ends with, a
-script by its own last line `N passed, N failed`, any other program (suite `examples`) as one case. A program that
+The tests are those that Meson knows. A doctest binary (suites `unit` and `demo`) is counted by the line that
+doctest ends with, a script by its own last line `N passed, N failed`, any other program (suite `examples`) as one case. A program that
 crashes, runs out of time or ends without its line counts as one failed case on top of what it reported.
 """
 
@@ -87,17 +87,18 @@ def run(test):
     if stop.is_set():
         return Outcome(failed=1, why="not started"), "", 0.0
     command = list(test["command"])
+    # A comma would begin a second pattern. Scripts read it from their environment.
+    pattern = "*" + options.filter.replace(",", "?") + "*" if options.filter else "*"
     if test["kind"] == "doctest":
         command += ["--no-colors", "--no-version"]
     if options.filter:
         if test["kind"] == "program":
             if not fnmatch.fnmatch(test["name"].lower(), f"*{options.filter.lower()}*"):
                 return Outcome(), "", 0.0
-        else:
-            # A comma would begin a second pattern.
-            command.append("--test-case=*" + options.filter.replace(",", "?") + "*")
+        elif test["kind"] == "doctest":
+            command.append("--test-case=" + pattern)
 
-    environment = dict(os.environ, BOTHWORLDS_TEST_JOBS=str(options.jobs))
+    environment = dict(os.environ, BOTHWORLDS_TEST_JOBS=str(options.jobs), BOTHWORLDS_TEST_CASE=pattern)
     environment.update(test["env"])
     limit = test["timeout"]
     if options.sanitizer != "none":
@@ -108,7 +109,7 @@ def run(test):
 
     started = time.monotonic()
     # A session of its own: what a test leaves behind is ended with it.
-    process = subprocess.Popen(command, cwd=test["workdir"], env=environment, stdin=subprocess.DEVNULL,
+    process = subprocess.Popen(command, cwd=test["workdir"] or options.build, env=environment, stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     timed_out = False
     try:

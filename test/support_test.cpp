@@ -20,10 +20,10 @@ TEST_CASE("kernel_thread_id is the same on one thread and another on another thr
 }
 
 TEST_CASE("kernel_thread_count sees a thread for as long as it lives") {
-  const int before = kernel_kernel_thread_count();
+  const int before = kernel_thread_count();
   std::latch may_end(1);
   std::thread other([&] { may_end.wait(); });
-  CHECK(kernel_kernel_thread_count() == before + 1);
+  CHECK(kernel_thread_count() == before + 1);
   may_end.count_down();
   other.join();
 }

@@ -116,7 +116,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True, help="build directory with a compile_commands.json")
     parser.add_argument("--like", required=True, help="the source whose flags are taken")
-    parser.add_argument("--test-case", default="*", help="only cases whose title or file name matches, as doctest's")
+    parser.add_argument("--test-case", default=os.environ.get("BOTHWORLDS_TEST_CASE", "*"),
+                        help="only cases whose title or file name matches, as a doctest binary takes it")
     parser.add_argument("--jobs", type=int, default=int(os.environ.get("BOTHWORLDS_TEST_JOBS", "0")) or os.cpu_count())
     parser.add_argument("extra", nargs="*")
     options = parser.parse_args()
