@@ -277,12 +277,12 @@ void watchdog_start() {
   ::backtrace(frame.data(), 1);
 
   handle(dump_signal(), on_dump_signal, SA_RESTART);
-  // On a stack of its own, for the overflow of the main one.
+#if !BOTHWORLDS_SANITIZED
+  // On a stack of its own, for the overflow of the main one; a sanitizer brings its own.
   static std::array<char, 256 * 1024> crash_stack;
   stack_t stack = {};
   stack.ss_sp = crash_stack.data();
   stack.ss_size = crash_stack.size();
-#if !BOTHWORLDS_SANITIZED
   ::sigaltstack(&stack, nullptr);
 #endif
   for (const int signal : crash_signals) {
