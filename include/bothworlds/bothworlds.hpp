@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// All of bothworlds. Code that uses one bridge compiles faster with that bridge's own header.
+#pragma once
+
+#include <bothworlds/async_options.hpp>
+#include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/blocking_region.hpp>
+#include <bothworlds/ensure.hpp>
+#include <bothworlds/error.hpp>
+#include <bothworlds/sync_options.hpp>
+#include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/thread_sensitive.hpp>
+#include <bothworlds/traits.hpp>
+#include <bothworlds/worker_pool.hpp>

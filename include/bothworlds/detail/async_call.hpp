@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// One call of async_to_sync, without its types: a coroutine on some loop, and a thread that is blocked, or a
+// coroutine that is suspended, until it has ended.
+//
+// Who owns what:
+//   - the one who waits and the coroutine each own a reference, so that either may go first: a thread leaves early
+//     only when the loop is stopped or gone (outcome_ goes to `given_up`), and then never looks back;
+//   - the callable, its arguments and the result belong to the coroutine until outcome_ says `done`, then to the
+//     one who waits;
+//   - signal_ and timed_out_ belong to the executor that the coroutine runs on.
+#pragma once
+
+#include <bothworlds/async_options.hpp>
+#include <bothworlds/detail/continuation.hpp>
+#include <bothworlds/detail/loop_op.hpp>
+#include <bothworlds/detail/ref_counted.hpp>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/cancellation_type.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <source_location>
+
+namespace bothworlds {
+class error;
+}
+
+namespace bothworlds::detail {
+
+namespace asio = boost::asio;
+
+class chain_node;
+struct chain_place;
+class crossing;
+class lane;
+class loop;
+struct thread_state;
+
+/// Throws misuse_error, running_loop, when the calling thread may not block. `what` names the call.
+BOTHWORLDS_API void check_may_block(const char* what, std::source_location where);
+
+class BOTHWORLDS_API async_call : public ref_counted {
+public:
+  explicit async_call(std::source_location where) noexcept;
+
+  /// Runs the coroutine on the loop that the calling thread's situation asks for ("Where code runs"), and blocks
+  /// until it has ended. Throws what keeps it from being run; its own failure is in rethrow_failure().
+  void block(const async_options& options);
+
+  /// Any thread. The coroutine's cancellation signal is emitted on its own executor, never from here.
+  void request_cancel(asio::cancellation_type type) noexcept;
+
+  std::source_location where() const noexcept { return where_; }
+
+  /// The coroutine: calls the callable, awaits it, stores its result. Called once, by what runs the call.
+  virtual asio::awaitable<void> run() = 0;
+  /// When it is to be cancelled, and that this is now; on its executor.
+  std::chrono::steady_clock::time_point deadline() const noexcept { return deadline_; }
+  void time_is_over();
+
+protected:
+  ~async_call() override;
+
+  /// Throws what the coroutine threw; timed_out instead of an operation_aborted that the timeout caused.
+  void rethrow_failure();
+
+private:
+  friend class coroutine_scope;
+  friend class loop;
+  friend class resident;
+  friend class sensitive_scope;
+  friend struct coroutine_access;
+
+  enum class outcome : unsigned char { pending, done, given_up };
+
+  struct op : loop_op {
+    op(action run, async_call& call) noexcept : loop_op(run), call_(&call) {}
+    async_call* const call_;
+  };
+
+  class blocking_scope;
+
+  // The one who waits.
+  void block_on_own_loop(thread_state& thread, const async_options& options, crossing* caller);
+  void block_on_loop_of(crossing& caller, thread_state& thread, const async_options& options);
+  void take_sync_lane_of(const crossing* caller);
+  void start_on(const ref_ptr<chain_node>& node);
+  void wait(thread_state& thread, loop* owned, bool root);
+  void park(lane& where);
+  bool pending() const noexcept { return outcome_.load(std::memory_order_acquire) == outcome::pending; }
+  void give_up(const error& why);
+  error timeout_error() const;
+
+  // The coroutine's executor.
+  bool begin(asio::cancellation_signal& signal) noexcept;
+  void fail(std::exception_ptr why) noexcept { failure_ = std::move(why); }
+  void finish() noexcept;
+  void emit();
+  chain_place take_place() noexcept;
+  static void started(loop_op* base, bool deliver) noexcept;
+  static void cancelled(loop_op* base, bool deliver) noexcept;
+
+  const std::source_location where_;
+  op start_op_;
+  op cancel_op_;
+  std::atomic<unsigned> cancel_types_{0};  // any thread adds; the executor takes
+  std::atomic<bool> cancel_queued_{false};  // any thread: cancel_op_, or a function like it, is on its way
+  std::atomic<bool> claimed_{false};        // the executor, to begin; who waits, to give up before that
+  std::atomic<outcome> outcome_{outcome::pending};
+  bool timed_out_ = false;
+  asio::cancellation_signal* signal_ = nullptr;  // null: not begun yet, or ended
+  asio::cancellation_signal own_signal_;         // of a fresh coroutine; the executor
+  std::exception_ptr failure_;                   // the coroutine, then the one who waits
+  continuation then_;                            // a coroutine waits: called on the executor
+
+  // Set before the call is published, then constant.
+  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
+  ref_ptr<loop> loop_;        // null: a foreign loop, that of node_
+  ref_ptr<chain_node> node_;  // null: the loop's resident has it
+  ref_ptr<lane> waiter_;      // null: a coroutine waits
+  ref_ptr<lane> sync_lane_;   // this and the next three: parts of the place, taken by the resident
+  ref_ptr<chain_node> lane_frame_;
+  bool sync_root_ = false;
+  bool in_context_ = false;
+
+  // The blocked thread.
+  std::exception_ptr gave_up_because_;
+  std::chrono::steady_clock::time_point patience_ = std::chrono::steady_clock::time_point::max();
+  bool stopped_before_ = false;
+};
+
+}  // namespace bothworlds::detail

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// One call of sync_to_async, without its types.
+//
+// Life: made and prepared on the awaiting loop, queued, claimed by one thread, run, completed by pushing itself
+// to the loop that awaits it, resumed there. Who owns what:
+//   - until start() returns, everything belongs to the awaiting loop's thread;
+//   - from then on the callable and the result belong to whoever claimed the work, up to complete();
+//   - the continuation belongs to the awaiting loop, which alone calls or drops it;
+//   - phase_ decides between completion, cancellation and abandonment: each is one compare-exchange.
+// Every thread that works on a crossing owns a reference; completion hands that reference to the loop, so the
+// completing thread touches nothing of it afterwards.
+#pragma once
+
+#include <bothworlds/detail/continuation.hpp>
+#include <bothworlds/detail/loop_op.hpp>
+#include <bothworlds/detail/spin_mutex.hpp>
+#include <bothworlds/detail/work.hpp>
+#include <bothworlds/sync_options.hpp>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/cancellation_type.hpp>
+
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <source_location>
+
+namespace bothworlds::detail {
+
+class async_call;
+class chain_node;
+class foreign_awaiter;
+class foreign_context;
+class interruption;
+class loop;
+
+/// Options that are rarely set, copied once by the wrap and shared by its calls; immutable.
+struct call_extras : ref_counted {
+  asio::any_io_executor executor;
+  std::function<void()> interruptor;
+  const char* name = nullptr;  // interned
+};
+
+/// sync_options, owned: what its pointers named has been copied.
+struct BOTHWORLDS_API call_options {
+  call_options(const sync_options& options, std::source_location where);
+
+  worker_pool* pool;
+  std::source_location where;
+  ref_ptr<const call_extras> extras;  // null: none of the rare options
+  cancel_policy on_cancel;
+  bool thread_sensitive;
+};
+
+/// Throws misuse_error, invalid_options: the callable handed to `bridge` at `where` is empty.
+[[noreturn]] BOTHWORLDS_API void refuse_empty_callable(const char* bridge, std::source_location where);
+
+class BOTHWORLDS_API crossing : public work, private loop_op {
+public:
+  /// Finds out where the awaiting coroutine runs and where the callable is to run. On the awaiting thread,
+  /// before anything has been published. Throws error (pool_closed, forked_child, …) and std::bad_alloc.
+  void prepare(const asio::any_io_executor& awaiting);
+
+  /// Publishes the call; `resume` is called on the awaiting loop once the result is there. On the awaiting
+  /// thread, after prepare(), once.
+  void start(continuation resume, asio::cancellation_slot slot) noexcept;
+
+  /// Cancellation of the awaiting operation; on the awaiting loop, while it waits or later.
+  void cancel(asio::cancellation_type type) noexcept;
+
+  void run() noexcept final;
+  void refuse(std::exception_ptr why) noexcept final;
+  const char* name() const noexcept final;
+
+  /// The call's loop of origin, for the blocking calls that its callable makes. Null: another kind of loop.
+  loop* awaiting_loop() const noexcept;
+  /// Null, or what the await is to throw. On the awaiting loop, after completion.
+  std::exception_ptr failure();
+  const ref_ptr<chain_node>& awaiting_node() const noexcept { return node_; }
+  const ref_ptr<foreign_awaiter>& awaiting_foreign() const noexcept { return foreign_; }
+
+  /// While the callable is blocked in `inner`, cancellations go there. A cancellation that came before any call
+  /// could take it is handed to the first one: none is lost. On the callable's thread.
+  void attach(async_call& inner) noexcept;
+  void detach() noexcept;
+
+protected:
+  crossing(const call_options& options);
+  ~crossing() override;
+
+  /// Calls the callable and stores its result. What it throws becomes the result.
+  virtual void invoke() = 0;
+  /// Destroys the callable and its arguments; called once, after invoke() or instead of it.
+  virtual void discard() noexcept = 0;
+  /// Asks a callable that takes a stop_token to stop; any thread.
+  virtual void request_stop() noexcept {}
+
+  /// Rethrows failure(), if there is one.
+  void rethrow_failure();
+
+private:
+  friend class loop;
+  friend class foreign_awaiter;
+  friend class foreign_context;
+
+  enum class phase : unsigned char {
+    pending,    // queued or running; the awaiting coroutine is suspended
+    completed,  // the result is stored and on its way to the loop
+    detached,   // nobody awaits the result any more
+  };
+
+  void dispatch();
+  void complete() noexcept;
+  void deliver() noexcept;
+  void drop_continuation() noexcept;
+  void withdraw() noexcept;
+  void abandon() noexcept;
+  void cancel_inner(asio::cancellation_type type) noexcept;
+  static std::exception_ptr aborted();
+  static void resumed(loop_op* op, bool deliver) noexcept;
+
+  const call_options options_;
+  continuation resume_;                 // the awaiting loop
+  ref_ptr<chain_node> node_;            // set by prepare(), then constant; null: the coroutine has no chain
+  ref_ptr<foreign_awaiter> foreign_;    // likewise; null: the awaiting loop is one of ours
+  ref_ptr<worker_pool_core> pool_;      // likewise; null: it does not run on a pool
+  ref_ptr<lane> helper_;                // likewise; where this may stand as an offer
+  std::unique_ptr<interruption> interruption_;  // likewise; only with cancel_policy::interrupt
+  std::exception_ptr failure_;          // who runs it, then the awaiting loop
+  async_call* inner_ = nullptr;         // inner_mutex_; kept alive by the thread that waits for it
+  asio::cancellation_type undelivered_ = asio::cancellation_type::none;  // inner_mutex_
+  spin_mutex inner_mutex_;
+  std::atomic<phase> phase_{phase::pending};
+  bool interrupted_ = false;            // who runs it
+  bool runs_on_loop_ = false;           // set before it runs
+  bool withdrawn_ = false;              // the awaiting loop
+  bool abandoned_ = false;              // the awaiting loop
+  hook in_flight_hook_;                 // the awaiting loop's driver, or the foreign context's mutex
+};
+
+}  // namespace bothworlds::detail

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <bothworlds/config.hpp>
+#include <bothworlds/detail/recycling.hpp>
+
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+
+namespace bothworlds::detail {
+
+/// Base of everything that more than one thread may own: an intrusive count, and recycled memory.
+///
+/// An object starts with no owner; put it into a `boost::intrusive_ptr` at once.
+class BOTHWORLDS_API ref_counted {
+public:
+  ref_counted() = default;
+  ref_counted(const ref_counted&) = delete;
+  ref_counted& operator=(const ref_counted&) = delete;
+
+  static void* operator new(std::size_t bytes) { return recycle_allocate(bytes); }
+  static void operator delete(void* block, std::size_t bytes) { recycle_deallocate(block, bytes); }
+  static void* operator new(std::size_t bytes, std::align_val_t alignment) {
+    return ::operator new(bytes, alignment);
+  }
+  static void operator delete(void* block, std::size_t, std::align_val_t alignment) {
+    ::operator delete(block, alignment);
+  }
+
+  /// How many owners there are; exact only where the caller knows that none can come or go.
+  std::uint32_t owners() const noexcept { return owners_.load(std::memory_order_acquire); }
+
+  friend void intrusive_ptr_add_ref(const ref_counted* object) noexcept {
+    object->owners_.fetch_add(1, std::memory_order_relaxed);
+  }
+  friend void intrusive_ptr_release(const ref_counted* object) noexcept {
+    // acq_rel: the last owner sees what the others wrote before they let go.
+    if (object->owners_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete object;
+  }
+
+protected:
+  virtual ~ref_counted();
+
+private:
+  mutable std::atomic<std::uint32_t> owners_{0};  // any thread
+};
+
+template <class T>
+using ref_ptr = boost::intrusive_ptr<T>;
+
+}  // namespace bothworlds::detail

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The typed shell around a crossing: the callable, its arguments, and its result.
+#pragma once
+
+#include <bothworlds/detail/crossing.hpp>
+#include <bothworlds/detail/result_slot.hpp>
+
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/this_coro.hpp>
+
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace bothworlds::detail {
+
+/// True for a null function pointer, member pointer or std::function; false for what cannot be empty.
+template <class F>
+bool is_empty_callable(const F& callable) {
+  if constexpr (std::is_pointer_v<F> || std::is_member_pointer_v<F>)
+    return callable == nullptr;
+  else if constexpr (requires { { !callable } -> std::same_as<bool>; { callable == nullptr } -> std::same_as<bool>; })
+    return callable == nullptr;
+  else
+    return false;
+}
+
+template <class R>
+class sync_call_result : public crossing {
+public:
+  /// On the awaiting loop, once, after completion.
+  R take() {
+    rethrow_failure();
+    return result_.take();
+  }
+  result_slot<R>& result() noexcept { return result_; }
+
+protected:
+  using crossing::crossing;
+  ~sync_call_result() override = default;
+
+  result_slot<R> result_;
+};
+
+template <bool TakesStopToken, class F, class... Args>
+struct sync_call_traits {
+  using type = std::invoke_result<F, Args...>;
+};
+template <class F, class... Args>
+struct sync_call_traits<true, F, Args...> {
+  using type = std::invoke_result<F, std::stop_token, Args...>;
+};
+
+/// As for std::jthread: a callable that can take a stop_token first gets one.
+template <class F, class... Args>
+inline constexpr bool takes_stop_token_v = std::is_invocable_v<F, std::stop_token, Args...>;
+
+template <class F, class... Args>
+using sync_result_t = typename sync_call_traits<takes_stop_token_v<F, Args...>, F, Args...>::type::type;
+
+/// F and Args are decayed.
+template <class F, class... Args>
+class sync_call final : public sync_call_result<crossing_result_t<sync_result_t<F, Args...>>> {
+  using base = sync_call_result<crossing_result_t<sync_result_t<F, Args...>>>;
+  static constexpr bool stoppable = takes_stop_token_v<F, Args...>;
+  struct nothing {};
+
+public:
+  template <class G, class... As>
+  explicit sync_call(const call_options& options, G&& callable, As&&... args)
+      : base(options), payload_(std::in_place, std::forward<G>(callable), std::forward<As>(args)...) {}
+
+private:
+  ~sync_call() override = default;
+
+  void invoke() override {
+    this->result_.store_result_of([this]() -> decltype(auto) {
+      return std::apply(
+          [this](auto&&... parts) -> decltype(auto) { return call(std::move(parts)...); }, *payload_);
+    });
+  }
+
+  template <class G, class... As>
+  decltype(auto) call(G&& callable, As&&... args) {
+    if constexpr (stoppable)
+      return std::invoke(std::forward<G>(callable), stop_.get_token(), std::forward<As>(args)...);
+    else
+      return std::invoke(std::forward<G>(callable), std::forward<As>(args)...);
+  }
+
+  void discard() noexcept override { payload_.reset(); }
+
+  void request_stop() noexcept override {
+    if constexpr (stoppable) stop_.request_stop();
+  }
+
+  std::optional<std::tuple<F, Args...>> payload_;
+  [[no_unique_address]] std::conditional_t<stoppable, std::stop_source, nothing> stop_;
+};
+
+/// Suspends the coroutine and publishes the call.
+struct start_crossing {
+  template <class Handler>
+  void operator()(Handler&& handler, crossing* call) const noexcept {
+    const asio::cancellation_slot slot = asio::get_associated_cancellation_slot(handler);
+    call->start(continuation(std::forward<Handler>(handler)), slot);
+  }
+};
+
+template <class R>
+asio::awaitable<R> await_crossing(ref_ptr<sync_call_result<R>> call) {
+  call->prepare(co_await asio::this_coro::executor);
+  co_await asio::async_initiate<const asio::deferred_t&, void()>(start_crossing(), asio::deferred,
+                                                                 static_cast<crossing*>(call.get()));
+  co_return call->take();
+}
+
+}  // namespace bothworlds::detail

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <bothworlds/detail/ref_counted.hpp>
+
+#include <boost/intrusive/list_hook.hpp>
+
+#include <atomic>
+#include <exception>
+#include <source_location>
+
+namespace bothworlds::detail {
+
+class lane;
+class worker_pool_core;
+
+/// Something that some thread is to run once. It may stand in the queue of a pool and, as an offer to a thread
+/// that is blocked higher up in the same chain, in that thread's lane; whoever claims it decides its fate.
+class BOTHWORLDS_API work : public ref_counted {
+public:
+  using hook = boost::intrusive::list_member_hook<>;
+
+  explicit work(std::source_location where) noexcept : where_(where) {}
+
+  /// True for exactly one caller, ever: that one must call run() or refuse(), or drop it for good.
+  bool try_claim() noexcept { return !claimed_.exchange(true, std::memory_order_acq_rel); }
+
+  /// On the claimant's thread.
+  virtual void run() noexcept = 0;
+  /// On the claimant's thread: this will never run, because of `why`.
+  virtual void refuse(std::exception_ptr why) noexcept = 0;
+  /// What reports call it; null: its place.
+  virtual const char* name() const noexcept { return nullptr; }
+
+  std::source_location where() const noexcept { return where_; }
+
+protected:
+  ~work() override;
+
+private:
+  friend class lane;
+  friend class worker_pool_core;
+
+  hook pool_hook_;               // the pool's mutex
+  hook lane_hook_;               // the lane's mutex
+  std::int64_t queued_at_ = 0;   // the pool's mutex; nanoseconds of the coarse clock
+  const std::source_location where_;
+  std::atomic<bool> claimed_{false};  // any thread
+};
+
+}  // namespace bothworlds::detail

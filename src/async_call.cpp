@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <bothworlds/detail/async_call.hpp>
+
+#include "chain.hpp"
+#include "describe.hpp"
+#include "foreign_context.hpp"
+#include "lane.hpp"
+#include "loop.hpp"
+#include "resident.hpp"
+#include "thread_state.hpp"
+#include "worker_pool_core.hpp"
+
+#include <bothworlds/detail/crossing.hpp>
+#include <bothworlds/error.hpp>
+
+#include <boost/asio/error.hpp>
+#include <boost/asio/strand.hpp>
+
+#include <thread>
+
+namespace bothworlds::detail {
+namespace {
+
+std::exception_ptr operation_aborted() {
+  return std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted));
+}
+
+/// A thread that has run out of its own work and is about to park counts as blocked in its pool.
+class blocked_worker {
+public:
+  explicit blocked_worker(pool_worker* worker) noexcept : worker_(worker) {}
+  ~blocked_worker() {
+    if (noted_) worker_->pool().worker_resumes();
+  }
+  void note() noexcept {
+    if (!worker_ || std::exchange(noted_, true)) return;
+    worker_->pool().worker_blocks();
+  }
+
+private:
+  pool_worker* const worker_;
+  bool noted_ = false;
+};
+
+// How deep offers are served on one stack; beyond that the pool has to add a worker.
+constexpr unsigned max_help_depth = 32;
+
+// How often a thread looks whether the foreign loop it waits for has been stopped: Asio tells nobody.
+constexpr std::chrono::milliseconds stop_check_interval{50};
+
+asio::any_io_executor serialised(const asio::any_io_executor& executor) {
+  // A coroutine on an io_context with several threads must not meet its own cancellation.
+  using any_strand = asio::strand<asio::any_io_executor>;
+  using io_strand = asio::strand<asio::io_context::executor_type>;
+  if (executor.target<any_strand>() || executor.target<io_strand>()) return executor;
+  return any_strand(executor);
+}
+
+}  // namespace
+
+void check_may_block(const char* what, std::source_location where) {
+  const void* const running = innermost_running_loop();
+  if (!running) return;
+  const may_block_scope* const scope = this_thread_state().blocking;
+  if (scope && scope->loop_marker() == running) return;
+  throw misuse_error(
+      errc::running_loop, where,
+      std::string(what) + " was called on a thread that is running a loop",
+      "  why  it would block the loop, and with it the coroutine it waits for\n"
+      "  fix  in a coroutine: co_await the async function itself; in blocking code that a coroutine needs:\n"
+      "       call that code through sync_to_async; on a thread of an asio::thread_pool that may block:\n"
+      "       put a bothworlds::blocking_region around the call\n");
+}
+
+async_call::async_call(std::source_location where) noexcept
+    : where_(where), start_op_(&started, *this), cancel_op_(&cancelled, *this) {}
+
+async_call::~async_call() = default;
+
+void async_call::block(const async_options& options) {
+  thread_state& thread = this_thread_state();
+  if (!thread.own_lane) thread.own_lane = new lane(lane::kind::of_a_thread);
+  if (options.timeout != no_timeout)
+    patience_ = deadline_ = std::chrono::steady_clock::now() + options.timeout;
+  waiter_ = thread.own_lane;
+  crossing* const caller = thread.blocking ? thread.blocking->call() : nullptr;
+  take_sync_lane_of(caller);
+  const ref_ptr<async_call> self(this);
+  if (caller && !options.force_new_loop)
+    block_on_loop_of(*caller, thread, options);
+  else
+    block_on_own_loop(thread, options, caller);
+}
+
+void async_call::take_sync_lane_of(const crossing* caller) {
+  if (!caller) {
+    sync_lane_ = waiter_;
+    sync_root_ = true;
+    return;
+  }
+  const chain_node* const above = caller->awaiting_node().get();
+  if (!above) return;
+  sync_lane_ = above->place().sync_lane;
+  sync_root_ = above->place().sync_root;
+  in_context_ = above->place().in_context;
+  lane_frame_ = above->place().blocks_sync_lane ? caller->awaiting_node() : above->place().lane_frame;
+}
+
+chain_place async_call::take_place() noexcept {
+  chain_place place;
+  place.blocked = waiter_;
+  place.epoch = waiter_ ? waiter_->epoch() : 0;
+  const lane* const sync_lane = sync_lane_ ? sync_lane_.get() : &process_lane();
+  place.blocks_sync_lane = waiter_ && waiter_.get() == sync_lane;
+  place.sync_lane = std::move(sync_lane_);
+  place.lane_frame = std::move(lane_frame_);
+  place.sync_root = sync_root_;
+  place.in_context = in_context_;
+  return place;
+}
+
+/// While it lives, work of the chain may run on the blocked thread, cancellations of the caller and of the stop
+/// token reach the call, and none is lost: all of it is in place before the call is published.
+class async_call::blocking_scope {
+public:
+  blocking_scope(async_call& call, crossing* caller, const std::stop_token& stop)
+      : call_(call), caller_(caller) {
+    call.waiter_->open_frame();
+    if (caller) caller->attach(call);
+    if (stop.stop_possible()) stop_.emplace(stop, canceller{call});
+  }
+  ~blocking_scope() {
+    stop_.reset();
+    if (caller_) caller_->detach();
+    call_.waiter_->close_frame();
+  }
+  blocking_scope(const blocking_scope&) = delete;
+  blocking_scope& operator=(const blocking_scope&) = delete;
+
+private:
+  struct canceller {
+    async_call& call;
+    void operator()() const noexcept { call.request_cancel(asio::cancellation_type::terminal); }
+  };
+
+  async_call& call_;
+  crossing* const caller_;
+  std::optional<std::stop_callback<canceller>> stop_;
+};
+
+void async_call::block_on_own_loop(thread_state& thread, const async_options& options,
+                                   crossing* caller) {
+  // The loop kept for this thread, unless calls of this thread are on it already, further down the stack.
+  struct loop_use {
+    unsigned* frames = nullptr;
+    ref_ptr<loop> made;
+    ~loop_use() {
+      if (frames) --*frames;
+      if (made) made->close();
+    }
+  } use;
+  if (thread.home_frames != 0) {
+    loop_ = use.made = new loop(*thread.own_lane);
+  } else {
+    if (!thread.home) thread.home = new loop(*thread.own_lane);
+    loop_ = thread.home;
+    use.frames = &thread.home_frames;
+    ++*use.frames;
+  }
+  loop& mine = *loop_;
+  mine.try_drive();  // nobody else can have it: the last root call has taken it back
+  const blocking_scope scope(*this, caller, options.stop);
+  {
+    const turning_scope turning(mine);
+    mine.start(*this);
+  }
+  wait(thread, &mine, true);
+}
+
+void async_call::block_on_loop_of(crossing& caller, thread_state& thread,
+                                  const async_options& options) {
+  if (loop* own = caller.awaiting_loop()) {
+    loop_ = own;
+    const blocking_scope scope(*this, &caller, options.stop);
+    intrusive_ptr_add_ref(this);
+    if (!own->push(start_op_)) started(&start_op_, false);
+    return wait(thread, &own->owner() == waiter_.get() ? own : nullptr, false);
+  }
+  const foreign_awaiter& awaiter = *caller.awaiting_foreign();
+  const auto refuse = [&] {
+    throw error(errc::loop_stopped, where_,
+                "the loop that awaits this callable has been stopped or destroyed",
+                "  at   " + describe(caller.where()) + ", the sync_to_async that runs this callable\n"
+                "  fix  let the loop run until its callables have returned, or set force_new_loop\n");
+  };
+  if (awaiter.context()->stopped()) refuse();
+  const chain_node* const above = caller.awaiting_node().get();
+  node_ = new chain_node(awaiter.context(),
+                         above ? above->inner() : serialised(awaiter.executor()));
+  const blocking_scope scope(*this, &caller, options.stop);
+  node_->enter(take_place());
+  if (!awaiter.context()->with_context([&] { start_on(node_); })) refuse();
+  wait(thread, nullptr, false);
+}
+
+/// Starts a fresh coroutine from the executor's own thread.
+struct coroutine_access {
+  ref_ptr<async_call> call;
+  ref_ptr<chain_node> node;
+
+  coroutine_access(ref_ptr<async_call> what, ref_ptr<chain_node> where) noexcept
+      : call(std::move(what)), node(std::move(where)) {}
+  coroutine_access(coroutine_access&&) noexcept = default;
+  ~coroutine_access() {
+    if (call) coroutine_scope(std::move(call), std::move(node));  // never started: the executor is gone
+  }
+  void operator()() {
+    async_call& started = *call;
+    try {
+      run_on_fresh_coroutine(std::move(call), std::move(node), started.own_signal_);
+    } catch (...) {
+      // The scope that was on its way into the coroutine has reported it as a stopped loop.
+    }
+  }
+};
+
+void async_call::start_on(const ref_ptr<chain_node>& node) {
+  node->execute(continuation(coroutine_access(ref_ptr<async_call>(this), node)), false);
+}
+
+void async_call::wait(thread_state& thread, loop* owned, bool root) {
+  lane& mine = *waiter_;
+  struct blocking_driver final : driver {
+    blocking_driver(const async_call& awaited, lane& on, bool helps) noexcept
+        : call(awaited), where(on), takes_offers(helps) {}
+    bool should_leave() const noexcept override { return !call.pending() || where.has_nested(); }
+    bool should_leave_when_idle() const noexcept override { return takes_offers && where.has_offers(); }
+    void about_to_sleep(loop& in) const noexcept override { where.sleeps_in(&in); }
+    void woke_up() const noexcept override { where.sleeps_in(nullptr); }
+    const async_call& call;
+    lane& where;
+    const bool takes_offers;
+  };
+  const bool helps = thread.help_depth < max_help_depth;
+  const blocking_driver until(*this, mine, helps);
+  blocked_worker blocked(thread.worker);
+  bool driving = root;
+  while (pending()) {
+    if (work* item = mine.take_nested()) {
+      if (std::exchange(driving, false)) owned->offer();
+      serve(item);
+    } else if (work* offered = helps ? mine.take_offer() : nullptr) {
+      if (std::exchange(driving, false)) owned->offer();
+      ++thread.help_depth;
+      serve(offered);
+      --thread.help_depth;
+    } else if (owned && (driving || (driving = owned->try_drive()))) {
+      owned->turn(until);
+    } else {
+      // A root call wants its loop back. Below a root call a helper may keep it as long as it likes.
+      if (root) owned->ask_back();
+      blocked.note();
+      park(mine);
+    }
+  }
+  if (!owned) return;
+  if (!root) {
+    // The calls below need the loop to keep turning while this thread goes on with blocking code.
+    if (driving) owned->offer();
+    return;
+  }
+  while (!driving && !(driving = owned->try_drive())) {
+    owned->ask_back();
+    mine.parking().park();
+  }
+  owned->release();
+}
+
+void async_call::park(lane& where) {
+  const auto never = std::chrono::steady_clock::time_point::max();
+  if (loop_ && patience_ == never) return where.parking().park();
+  const auto next_look = std::chrono::steady_clock::now() + stop_check_interval;
+  if (where.parking().park_until(loop_ ? patience_ : std::min(patience_, next_look))) return;
+  if (!loop_) {
+    // Twice in a row, so that a loop that is stopped and restarted is left alone.
+    const bool stopped = node_->foreign()->stopped();
+    if (stopped && std::exchange(stopped_before_, stopped))
+      return give_up(error(errc::loop_stopped, where_,
+                           "the loop that runs this call was stopped or destroyed",
+                           "  fix  let the loop run until the calls that run on it have returned\n"));
+    stopped_before_ = stopped;
+  }
+  if (std::chrono::steady_clock::now() < patience_) return;
+  // The coroutine's own timer sees to it, if its loop runs. If it was never begun, nothing has happened yet.
+  patience_ = never;
+  if (!claimed_.exchange(true, std::memory_order_acq_rel)) give_up(timeout_error());
+}
+
+void async_call::give_up(const error& why) {
+  std::exception_ptr reason = std::make_exception_ptr(why);
+  outcome expected = outcome::pending;
+  if (outcome_.compare_exchange_strong(expected, outcome::given_up, std::memory_order_acq_rel))
+    gave_up_because_ = std::move(reason);
+}
+
+error async_call::timeout_error() const {
+  return error(errc::timed_out, where_, "the call did not end within its timeout",
+               "  what  its coroutine was cancelled and has unwound\n");
+}
+
+bool async_call::begin(asio::cancellation_signal& signal) noexcept {
+  if (claimed_.exchange(true, std::memory_order_acq_rel)) return false;  // nobody waits for it any more
+  if (cancel_types_.load(std::memory_order_acquire) != 0) {
+    failure_ = operation_aborted();
+    return false;
+  }
+  signal_ = &signal;
+  return true;
+}
+
+void async_call::finish() noexcept {
+  signal_ = nullptr;
+  if (then_) return then_();
+  const ref_ptr<lane> waiter = waiter_;
+  outcome expected = outcome::pending;
+  if (!outcome_.compare_exchange_strong(expected, outcome::done, std::memory_order_acq_rel)) return;
+  // From here on the blocked thread may be gone, and everything of this call but its lane with it.
+  if (this_thread_state().own_lane != waiter) waiter->wake();
+}
+
+void async_call::time_is_over() {
+  if (!signal_) return;  // it has ended
+  timed_out_ = true;
+  cancel_types_.fetch_or(static_cast<unsigned>(asio::cancellation_type::terminal));
+  emit();
+}
+
+void async_call::emit() {
+  if (!signal_) return;
+  const unsigned types = cancel_types_.exchange(0, std::memory_order_acq_rel);
+  if (types != 0) signal_->emit(static_cast<asio::cancellation_type>(types));
+}
+
+void async_call::request_cancel(asio::cancellation_type type) noexcept {
+  cancel_types_.fetch_or(static_cast<unsigned>(type), std::memory_order_acq_rel);
+  if (cancel_queued_.exchange(true, std::memory_order_acq_rel)) return;
+  if (loop_) {
+    intrusive_ptr_add_ref(this);
+    if (!loop_->push(cancel_op_)) intrusive_ptr_release(this);
+    return;
+  }
+  if (!node_) return;  // not published yet: begin() sees it
+  for (;;) {
+    try {
+      const auto post = [&] {
+        node_->execute(continuation([call = ref_ptr<async_call>(this)] {
+                         call->cancel_queued_.store(false, std::memory_order_release);
+                         call->emit();
+                       }),
+                       false);
+      };
+      if (node_->own_loop())
+        post();
+      else
+        node_->foreign()->with_context(post);
+      return;
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+}
+
+void async_call::cancelled(loop_op* base, bool deliver) noexcept {
+  const ref_ptr<async_call> self(static_cast<op*>(base)->call_, false);
+  self->cancel_queued_.store(false, std::memory_order_release);
+  if (deliver) self->emit();
+}
+
+void async_call::started(loop_op* base, bool deliver) noexcept {
+  const ref_ptr<async_call> self(static_cast<op*>(base)->call_, false);
+  if (deliver) return self->loop_->start(*self);
+  self->fail(std::make_exception_ptr(
+      error(errc::loop_stopped, self->where_, "the thread of the loop that awaits this callable has ended",
+            "  fix  let that thread wait for its callables\n")));
+  self->finish();
+}
+
+void async_call::rethrow_failure() {
+  if (gave_up_because_) std::rethrow_exception(gave_up_because_);
+  if (!failure_) return;
+  if (timed_out_) {
+    try {
+      std::rethrow_exception(failure_);
+    } catch (const boost::system::system_error& failure) {
+      if (failure.code() != asio::error::operation_aborted) throw;
+    }
+    throw timeout_error();
+  }
+  std::rethrow_exception(std::move(failure_));
+}
+
+}  // namespace bothworlds::detail

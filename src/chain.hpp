@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The chain: what tells a coroutine, and everything it leads to, from which blocked threads it hangs.
+//
+// Asio has no coroutine-local storage, so the executor carries it. A chain_executor wraps the executor of a loop
+// and holds one node; whoever runs a function through it finds the node in a thread-local while the function runs,
+// and coroutines that take `this_coro::executor` pass it on.
+//
+// A node's place is written before its call starts and only read until nobody but its resident holds the node any
+// more; open_ is the exception: the loop sets and clears it.
+#pragma once
+
+#include "asio_internals.hpp"
+#include "lane.hpp"
+
+#include <bothworlds/detail/continuation.hpp>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/execution.hpp>
+
+namespace bothworlds::detail {
+
+namespace asio = boost::asio;
+
+class foreign_context;
+class loop;
+
+/// Which thread a call blocks, and which one is its chain's sync thread.
+struct chain_place {
+  ref_ptr<lane> blocked;          // the thread that waits for this call; null: none (a coroutine waits)
+  std::uint32_t epoch = 0;        // of that lane
+  ref_ptr<lane> sync_lane;        // where thread-sensitive calls go; null: the process's lane
+  bool sync_root = false;         // the chain started on a plain thread, which owns sync_lane
+  bool in_context = false;        // inside with_thread_sensitive_context
+  // The nearest frame, from here upwards, that blocks the thread of sync_lane: through it that lane can be reached
+  // although it is busy. Null: there is none, or it is this very node (see blocks_sync_lane).
+  ref_ptr<class chain_node> lane_frame;
+  bool blocks_sync_lane = false;
+};
+
+class chain_node final : public ref_counted {
+public:
+  /// On one of our loops.
+  explicit chain_node(ref_ptr<loop> own);
+  /// On somebody else's executor.
+  chain_node(ref_ptr<foreign_context> context, asio::any_io_executor inner);
+
+  const ref_ptr<loop>& own_loop() const noexcept { return loop_; }
+  const ref_ptr<foreign_context>& foreign() const noexcept { return foreign_; }
+  const asio::any_io_executor& inner() const noexcept { return inner_; }
+  asio::execution_context& context() const noexcept;
+
+  const chain_place& place() const noexcept { return place_; }
+  void enter(chain_place place) noexcept;
+  void leave() noexcept { open_.store(false, std::memory_order_release); }
+
+  /// Queues thread-sensitive work of this chain. Throws when its thread can no longer run it.
+  void submit_sensitive(work& item) const;
+  /// The lane of the frame that could help, while it is open; null otherwise.
+  lane* helper() const noexcept;
+
+  void execute(continuation function, bool may_run_now) const;
+  void work_started() const noexcept;
+  void work_finished() const noexcept;
+
+private:
+  ~chain_node() override;
+  bool reaches_sync_lane() const noexcept;
+
+  const ref_ptr<loop> loop_;
+  const ref_ptr<foreign_context> foreign_;
+  const asio::any_io_executor inner_;        // may run a function at once
+  const asio::any_io_executor inner_never_;  // never does
+  const scheduler_ref scheduler_;
+  chain_place place_;
+  std::atomic<bool> open_{false};  // the call of this node has not ended; release by the loop, acquire by any
+};
+
+class chain_executor {
+public:
+  explicit chain_executor(const ref_ptr<chain_node>& node) noexcept : node_(node) {}
+  chain_executor(const chain_executor& other) noexcept
+      : node_(other.node_), may_run_now_(other.may_run_now_), tracked_(other.tracked_) {
+    if (tracked_) node_->work_started();
+  }
+  chain_executor(chain_executor&& other) noexcept
+      : node_(std::move(other.node_)),
+        may_run_now_(other.may_run_now_),
+        tracked_(std::exchange(other.tracked_, false)) {}
+  ~chain_executor() {
+    if (tracked_) node_->work_finished();
+  }
+
+  const ref_ptr<chain_node>& node() const noexcept { return node_; }
+
+  asio::execution_context& query(asio::execution::context_t) const noexcept { return node_->context(); }
+  asio::execution::blocking_t query(asio::execution::blocking_t) const noexcept {
+    if (may_run_now_) return asio::execution::blocking.possibly;
+    return asio::execution::blocking.never;
+  }
+  asio::execution::outstanding_work_t query(asio::execution::outstanding_work_t) const noexcept {
+    if (tracked_) return asio::execution::outstanding_work.tracked;
+    return asio::execution::outstanding_work.untracked;
+  }
+
+  chain_executor require(asio::execution::blocking_t::never_t) const noexcept {
+    return {node_, false, tracked_};
+  }
+  chain_executor require(asio::execution::blocking_t::possibly_t) const noexcept {
+    return {node_, true, tracked_};
+  }
+  chain_executor require(asio::execution::outstanding_work_t::tracked_t) const noexcept {
+    return {node_, may_run_now_, true};
+  }
+  chain_executor require(asio::execution::outstanding_work_t::untracked_t) const noexcept {
+    return {node_, may_run_now_, false};
+  }
+
+  template <class F>
+  void execute(F&& function) const {
+    node_->execute(continuation(std::forward<F>(function)), may_run_now_);
+  }
+
+  friend bool operator==(const chain_executor& a, const chain_executor& b) noexcept {
+    return a.node_ == b.node_ && a.may_run_now_ == b.may_run_now_ && a.tracked_ == b.tracked_;
+  }
+  friend bool operator!=(const chain_executor& a, const chain_executor& b) noexcept { return !(a == b); }
+
+private:
+  chain_executor(const ref_ptr<chain_node>& node, bool may_run_now, bool tracked) noexcept
+      : node_(node), may_run_now_(may_run_now), tracked_(tracked) {
+    if (tracked_) node_->work_started();
+  }
+
+  ref_ptr<chain_node> node_;
+  bool may_run_now_ = true;
+  bool tracked_ = false;  // counts as outstanding work of a foreign scheduler, as Asio's own executors do
+};
+
+/// The node that `executor` carries; null: none.
+const ref_ptr<chain_node>* find_node(const asio::any_io_executor& executor) noexcept;
+
+}  // namespace bothworlds::detail

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <bothworlds/detail/crossing.hpp>
+
+#include "chain.hpp"
+#include "foreign_context.hpp"
+#include "interruption.hpp"
+#include "lane.hpp"
+#include "loop.hpp"
+#include "names.hpp"
+#include "thread_state.hpp"
+#include "worker_pool_core.hpp"
+
+#include <bothworlds/detail/async_call.hpp>
+#include <bothworlds/error.hpp>
+
+#include <boost/asio/error.hpp>
+#include <boost/thread/exceptions.hpp>
+
+namespace bothworlds::detail {
+namespace {
+
+/// What is handed to a user's executor. Runs the crossing once; fails it where the executor drops it.
+class executor_job {
+public:
+  explicit executor_job(crossing& call) noexcept : call_(&call) {}
+  executor_job(executor_job&&) noexcept = default;
+  ~executor_job() {
+    if (!call_ || !call_->try_claim()) return;
+    const std::source_location where = call_->where();
+    call_.detach()->refuse(std::make_exception_ptr(
+        error(errc::pool_closed, where, "the executor dropped the callable without running it",
+              "  fix  let the executor's context run until its callables have returned\n")));
+  }
+  void operator()() {
+    if (const ref_ptr<crossing> call = std::move(call_); call->try_claim())
+      serve(ref_ptr<crossing>(call).detach());
+  }
+
+private:
+  ref_ptr<crossing> call_;
+};
+
+}  // namespace
+
+call_options::call_options(const sync_options& options, std::source_location from)
+    : pool(options.pool),
+      where(from),
+      on_cancel(options.on_cancel),
+      thread_sensitive(options.thread_sensitive) {
+  const auto refuse = [&](const char* what, const char* fix) {
+    throw misuse_error(errc::invalid_options, from, std::string("sync_to_async: ") + what, fix);
+  };
+  if (options.executor && !*options.executor)
+    refuse("the executor is empty", "  fix  give it an executor, or leave sync_options::executor null\n");
+  if (options.executor && options.thread_sensitive)
+    refuse("both an executor and thread_sensitive",
+           "  fix  thread-sensitive calls choose their own thread: leave one of the two out\n");
+  if (options.executor && options.pool)
+    refuse("both an executor and a pool", "  fix  leave one of the two out\n");
+  if (options.pool && options.thread_sensitive)
+    refuse("both a pool and thread_sensitive",
+           "  fix  thread-sensitive calls choose their own thread: leave one of the two out\n");
+  if (options.interruptor && options.on_cancel != cancel_policy::interrupt)
+    refuse("an interruptor without cancel_policy::interrupt",
+           "  fix  set on_cancel to cancel_policy::interrupt, or leave the interruptor out\n");
+  if (!options.executor && !options.interruptor && !options.name) return;
+  ref_ptr<call_extras> rare(new call_extras);
+  if (options.executor) rare->executor = asio::require(*options.executor, asio::execution::blocking.never);
+  if (options.interruptor) rare->interruptor = *options.interruptor;
+  if (options.name) rare->name = interned(options.name);
+  extras = std::move(rare);
+}
+
+void refuse_empty_callable(const char* bridge, std::source_location where) {
+  throw misuse_error(errc::invalid_options, where, std::string(bridge) + ": the callable is empty",
+                     "  why  a null function pointer, member pointer or std::function was given\n"
+                     "  fix  give it a target before it is called\n");
+}
+
+crossing::crossing(const call_options& options) : work(options.where), loop_op(&resumed), options_(options) {}
+
+crossing::~crossing() = default;
+
+work::~work() = default;
+ref_counted::~ref_counted() = default;
+
+const char* crossing::name() const noexcept { return options_.extras ? options_.extras->name : nullptr; }
+
+loop* crossing::awaiting_loop() const noexcept { return node_ ? node_->own_loop().get() : nullptr; }
+
+void crossing::prepare(const asio::any_io_executor& awaiting) {
+  if (const ref_ptr<chain_node>* node = find_node(awaiting)) node_ = *node;
+  if (!awaiting_loop()) foreign_ = new foreign_awaiter(awaiting);
+  if (options_.on_cancel == cancel_policy::interrupt) interruption_ = std::make_unique<interruption>();
+  const bool on_executor = options_.extras && options_.extras->executor;
+  if (on_executor || options_.thread_sensitive) return;
+  pool_ = core_of(options_.pool);
+  pool_->check_open(where());
+}
+
+void crossing::start(continuation resume, asio::cancellation_slot slot) noexcept {
+  // Queueing hands one reference to whoever runs this; this one is for the time of this function.
+  const ref_ptr<crossing> self(this);
+  resume_ = std::move(resume);
+  if (loop* own = awaiting_loop())
+    own->track(*this);
+  else
+    foreign_->context()->track(*this);
+  try {
+    // Before it is published, so that no cancellation is lost.
+    if (slot.is_connected())
+      slot.assign([self = ref_ptr<crossing>(this)](asio::cancellation_type type) { self->cancel(type); });
+    dispatch();
+  } catch (...) {
+    if (try_claim()) ref_ptr<crossing>(this).detach()->refuse(std::current_exception());
+  }
+}
+
+void crossing::dispatch() {
+  if (options_.extras && options_.extras->executor)
+    return options_.extras->executor.execute(executor_job(*this));
+  if (options_.thread_sensitive) {
+    if (node_) return node_->submit_sensitive(*this);
+    return process_lane().push_main(*this);
+  }
+  bool saturated = false;
+  if (pool_->submit(*this, &saturated) == worker_pool_core::admission::caller_runs) {
+    if (try_claim()) {
+      runs_on_loop_ = true;
+      ref_ptr<crossing>(this).detach()->run();
+    }
+    return;
+  }
+  if (!saturated || !node_) return;
+  if (lane* above = node_->helper()) {
+    helper_ = above;
+    above->push_offer(*this, node_->place().epoch);
+  }
+}
+
+void crossing::run() noexcept {
+  {
+    std::optional<may_block_scope> scope;
+    if (!runs_on_loop_) scope.emplace(this);
+    if (interruption_) interruption_->begin();
+    try {
+      invoke();
+    } catch (const boost::thread_interrupted&) {
+      interrupted_ = true;
+      failure_ = std::current_exception();
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+    if (interruption_) {
+      interruption_->end();
+      if (interrupted_ && interruption_->fired()) failure_ = aborted();
+    }
+    discard();
+  }
+  complete();
+}
+
+void crossing::refuse(std::exception_ptr why) noexcept {
+  failure_ = std::move(why);
+  discard();
+  complete();
+}
+
+std::exception_ptr crossing::aborted() {
+  return std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted));
+}
+
+// Consumes the reference of whoever ran it, or of whoever decided that it will not run.
+void crossing::complete() noexcept {
+  phase expected = phase::pending;
+  if (phase_.compare_exchange_strong(expected, phase::completed, std::memory_order_acq_rel))
+    deliver();
+  else
+    intrusive_ptr_release(this);  // abandoned: nobody awaits it
+}
+
+void crossing::deliver() noexcept {
+  if (foreign_) return ref_ptr<foreign_awaiter>(foreign_)->post(this);
+  // The loop cannot go away meanwhile: the node belongs to this reference until it is pushed.
+  const ref_ptr<loop> own = node_->own_loop();
+  if (!own->push(*this)) intrusive_ptr_release(this);
+}
+
+void crossing::resumed(loop_op* op, bool deliver) noexcept {
+  ref_ptr<crossing> self(static_cast<crossing*>(op), false);
+  if (self->foreign_)
+    self->foreign_->context()->untrack(*self);
+  else
+    self->node_->own_loop()->untrack(*self);
+  // A copy of it may still stand in a queue, as an offer or a cancelled call.
+  if (self->helper_ || self->withdrawn_) self->withdraw();
+  continuation resume = std::move(self->resume_);
+  const ref_ptr<chain_node> node = self->node_;
+  // Let go first: the coroutine may run to its end in there, and look who still holds its chain.
+  self.reset();
+  if (!deliver) return;
+  const node_scope scope(node.get());
+  try {
+    resume();
+  } catch (...) {
+    std::terminate();  // coroutines and completion handlers report through other ways
+  }
+}
+
+void crossing::drop_continuation() noexcept {
+  continuation dropped = std::move(resume_);
+}
+
+void crossing::withdraw() noexcept {
+  if (pool_) pool_->remove(*this);
+  if (helper_) helper_->remove(*this);
+  if (node_ && options_.thread_sensitive) {
+    lane& target = node_->place().sync_lane ? *node_->place().sync_lane : process_lane();
+    target.remove(*this);
+  }
+}
+
+void crossing::cancel(asio::cancellation_type type) noexcept {
+  if (phase_.load(std::memory_order_acquire) != phase::pending) return;
+  const ref_ptr<crossing> self(this);
+  if (try_claim()) {
+    // It had not begun and never will.
+    withdrawn_ = true;
+    return ref_ptr<crossing>(this).detach()->refuse(aborted());
+  }
+  request_stop();
+  cancel_inner(type);
+  if (options_.on_cancel == cancel_policy::abandon) abandon();
+  if (interruption_) {
+    static const std::function<void()> none;
+    interruption_->fire(options_.extras ? options_.extras->interruptor : none);
+  }
+}
+
+void crossing::abandon() noexcept {
+  phase expected = phase::pending;
+  if (!phase_.compare_exchange_strong(expected, phase::detached, std::memory_order_acq_rel)) return;
+  abandoned_ = true;
+  if (pool_) pool_->note_abandoned();
+  intrusive_ptr_add_ref(this);
+  deliver();
+}
+
+void crossing::cancel_inner(asio::cancellation_type type) noexcept {
+  ref_ptr<async_call> inner;
+  {
+    const std::lock_guard lock(inner_mutex_);
+    if (!inner_) undelivered_ = undelivered_ | type;
+    inner = inner_;
+  }
+  if (inner) inner->request_cancel(type);
+}
+
+void crossing::attach(async_call& inner) noexcept {
+  asio::cancellation_type missed;
+  {
+    const std::lock_guard lock(inner_mutex_);
+    inner_ = &inner;
+    missed = std::exchange(undelivered_, asio::cancellation_type::none);
+  }
+  if (missed != asio::cancellation_type::none) inner.request_cancel(missed);
+}
+
+void crossing::detach() noexcept {
+  const std::lock_guard lock(inner_mutex_);
+  inner_ = nullptr;
+}
+
+std::exception_ptr crossing::failure() { return abandoned_ ? aborted() : std::move(failure_); }
+
+void crossing::rethrow_failure() {
+  if (std::exception_ptr why = failure()) std::rethrow_exception(std::move(why));
+}
+
+}  // namespace bothworlds::detail

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "lane.hpp"
+
+#include "loop.hpp"
+#include "thread_cache.hpp"
+#include "thread_state.hpp"
+
+#include <utility>
+
+namespace bothworlds::detail {
+
+/// What a dedicated lane runs on the thread it has taken.
+class lane::turn final : public work {
+public:
+  explicit turn(lane& owner) noexcept : work(std::source_location::current()), lane_(&owner) {}
+
+  void run() noexcept override {
+    const ref_ptr<turn> self(this, false);
+    lane_->serve_until_retired();
+  }
+
+  // Only a thread cache that is shut down refuses, and ours never is.
+  void refuse(std::exception_ptr) noexcept override { const ref_ptr<turn> self(this, false); }
+
+private:
+  const ref_ptr<lane> lane_;
+};
+
+lane::lane(kind what) noexcept : kind_(what) {}
+
+lane::~lane() = default;
+
+bool lane::push_nested(work& item) noexcept {
+  nested_count_.fetch_add(1, std::memory_order_seq_cst);
+  if (kind_ == kind::of_a_thread && open_frames_.load(std::memory_order_seq_cst) == 0) {
+    nested_count_.fetch_sub(1, std::memory_order_seq_cst);
+    return false;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    intrusive_ptr_add_ref(&item);
+    nested_.push_back(item);
+  }
+  wake();
+  return true;
+}
+
+void lane::push_main(work& item) {
+  bool start = false;
+  {
+    const std::lock_guard lock(mutex_);
+    intrusive_ptr_add_ref(&item);
+    main_.push_back(item);
+    start = !std::exchange(running_, true);
+  }
+  if (!start) return wake();
+  try {
+    thread_cache().submit(*new turn(*this));
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    running_ = false;
+    if (item.lane_hook_.is_linked()) {
+      main_.erase(main_.iterator_to(item));
+      intrusive_ptr_release(&item);
+    }
+    throw;
+  }
+}
+
+bool lane::push_offer(work& item, std::uint32_t epoch) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    if (epoch_.load(std::memory_order_relaxed) != epoch) return false;
+    intrusive_ptr_add_ref(&item);
+    offers_.push_back(item);
+    offer_count_.fetch_add(1, std::memory_order_seq_cst);
+  }
+  wake();
+  return true;
+}
+
+void lane::remove(work& item) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!item.lane_hook_.is_linked()) return;
+    // Which queue it is in decides which count it leaves; a linear look is only needed for the rare case.
+    for (auto* from : {&offers_, &nested_, &main_})
+      for (work& queued : *from)
+        if (&queued == &item) {
+          from->erase(from->iterator_to(item));
+          if (from == &offers_) offer_count_.fetch_sub(1, std::memory_order_seq_cst);
+          if (from == &nested_) nested_count_.fetch_sub(1, std::memory_order_seq_cst);
+          goto removed;
+        }
+    return;
+  }
+removed:
+  intrusive_ptr_release(&item);
+}
+
+void lane::wake() noexcept {
+  // Pairs with the fence a thread runs after it said where it will sleep and before it looks for work.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  parker_.unpark();
+  if (!sleeping_in_.load(std::memory_order_seq_cst)) return;
+  const std::lock_guard lock(mutex_);
+  if (loop* where = sleeping_in_.load(std::memory_order_seq_cst)) where->wake();
+}
+
+void lane::forget_loops() noexcept {
+  sleeping_in_.store(nullptr, std::memory_order_seq_cst);
+  const std::lock_guard lock(mutex_);
+}
+
+void lane::retire() noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    retired_ = true;
+  }
+  wake();
+}
+
+void lane::open_frame() noexcept { open_frames_.fetch_add(1, std::memory_order_seq_cst); }
+
+void lane::close_frame() noexcept {
+  if (open_frames_.fetch_sub(1, std::memory_order_seq_cst) != 1) return;
+  // The last one: offers belong to a chain that is over (they still stand in their pool's queue), and what is
+  // in nested_ on a plain thread would find nobody again.
+  forget_offers();
+  if (kind_ == kind::of_a_thread)
+    while (has_nested())
+      if (work* item = take_nested()) serve(item);
+}
+
+void lane::forget_offers() noexcept {
+  queue stale;
+  {
+    const std::lock_guard lock(mutex_);
+    epoch_.fetch_add(1, std::memory_order_relaxed);
+    if (offers_.empty()) return;
+    stale.swap(offers_);
+    offer_count_.store(0, std::memory_order_seq_cst);
+    // Unlinked under the lock, so that remove() never meets a queue that is not ours.
+    while (!stale.empty()) {
+      work& item = stale.front();
+      stale.pop_front();
+      intrusive_ptr_release(&item);
+    }
+  }
+}
+
+work* lane::take(queue& from, std::atomic<std::uint32_t>* count) noexcept {
+  for (;;) {
+    work* item = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      if (from.empty()) return nullptr;
+      item = &from.front();
+      from.pop_front();
+      if (count) count->fetch_sub(1, std::memory_order_seq_cst);
+    }
+    if (item->try_claim()) return item;
+    intrusive_ptr_release(item);
+  }
+}
+
+void lane::serve_until_retired() noexcept {
+  thread_state& thread = this_thread_state();
+  // The blocking calls of the callables served here open their frames on this lane.
+  const ref_ptr<lane> previous = std::exchange(thread.own_lane, ref_ptr<lane>(this));
+  for (;;) {
+    work* item = take_nested();
+    if (!item) item = take(main_, nullptr);
+    if (item) {
+      serve(item);
+      continue;
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      if (retired_ && main_.empty() && nested_.empty()) {
+        running_ = false;
+        break;
+      }
+    }
+    parker_.park();
+  }
+  this_thread_state().own_lane = previous;
+}
+
+lane& process_lane() {
+  // Never destroyed: its thread may be at work while the process ends. In a forked child the thread does not
+  // exist, so the child makes its own.
+  struct generation {
+    std::uint32_t forks;
+    lane* instance;
+  };
+  static std::atomic<generation*> current{nullptr};
+  generation* known = current.load(std::memory_order_acquire);
+  if (known && known->forks == fork_generation()) return *known->instance;
+  auto made = new lane(lane::kind::dedicated);
+  intrusive_ptr_add_ref(made);
+  auto* fresh = new generation{fork_generation(), made};
+  if (current.compare_exchange_strong(known, fresh, std::memory_order_acq_rel)) return *made;
+  delete fresh;
+  intrusive_ptr_release(made);
+  return *known->instance;
+}
+
+void serve(work* item) noexcept {
+  thread_state& thread = this_thread_state();
+  loop* const driving = std::exchange(thread.driving, nullptr);
+  item->run();
+  this_thread_state().driving = driving;
+}
+
+}  // namespace bothworlds::detail

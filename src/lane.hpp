@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// One thread at a time, in order: the queue of work that must, or may, run on one particular thread.
+//
+// There are two kinds. A *thread's* lane belongs to a thread that blocks in async_to_sync and is served while it
+// is blocked, by the frames of that thread. A *dedicated* lane is a thread-sensitive context's: it takes a thread
+// of its own when the first call comes, and gives it back when the context is left.
+//
+// Three queues:
+//   nested_   work of the chain that is blocked on this thread; served by its innermost frame, whichever it is
+//   main_     (dedicated only) work of chains that are not on this thread's stack: between two calls only
+//   offers_   work that also stands in a pool's queue, because the pool had no free worker
+// mutex_ guards the queues. open_frames_ counts the calls that block on this thread now; it is written by that
+// thread alone. A pusher counts itself into nested_count_ before it looks at open_frames_, a closing frame does it
+// the other way round (all sequentially consistent), so no work is left in a queue that nobody will look at.
+#pragma once
+
+#include "parker.hpp"
+
+#include <bothworlds/detail/work.hpp>
+
+#include <boost/intrusive/list.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+
+namespace bothworlds::detail {
+
+class loop;
+class worker_pool_core;
+
+class lane final : public ref_counted {
+public:
+  enum class kind { of_a_thread, dedicated };
+
+  explicit lane(kind what) noexcept;
+
+  // --- any thread
+
+  /// Queues work of the chain whose frames are on this thread. False: no frame is open, nothing was queued.
+  bool push_nested(work& item) noexcept;
+  /// Dedicated lanes: queues work for the thread's own turn, and starts the thread if there is none. Throws if it
+  /// cannot be started; then nothing was queued.
+  void push_main(work& item);
+  /// Offers work that a pool has queued. False: the frames that could take it have gone.
+  bool push_offer(work& item, std::uint32_t epoch) noexcept;
+  /// Takes the work out of whatever queue here it stands in.
+  void remove(work& item) noexcept;
+  /// Makes the thread look again at what it waits for.
+  void wake() noexcept;
+  bool dedicated() const noexcept { return kind_ == kind::dedicated; }
+  /// Dedicated lanes: gives the thread back once the queues are empty. Never blocks.
+  void retire() noexcept;
+
+  // --- the thread itself
+
+  void open_frame() noexcept;
+  /// Runs what came too late for every frame, when the last one closes.
+  void close_frame() noexcept;
+  std::uint32_t epoch() const noexcept { return epoch_.load(std::memory_order_relaxed); }
+  bool has_nested() const noexcept { return nested_count_.load(std::memory_order_seq_cst) != 0; }
+  bool has_offers() const noexcept { return offer_count_.load(std::memory_order_seq_cst) != 0; }
+  /// The next piece of work, claimed, for serve(); null: none.
+  work* take_nested() noexcept { return take(nested_, &nested_count_); }
+  work* take_offer() noexcept { return take(offers_, &offer_count_); }
+  parker& parking() noexcept { return parker_; }
+  /// The loop in whose epoll this thread sleeps, if it does: who wakes the thread must wake that loop.
+  void sleeps_in(loop* where) noexcept { sleeping_in_.store(where, std::memory_order_seq_cst); }
+  /// After this no wake() uses a loop that this thread has slept in before: it may be destroyed.
+  void forget_loops() noexcept;
+
+private:
+  using queue = boost::intrusive::list<
+      work, boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
+      boost::intrusive::constant_time_size<false>>;
+  class turn;
+
+  ~lane() override;
+  work* take(queue& from, std::atomic<std::uint32_t>* count) noexcept;
+  void forget_offers() noexcept;
+  void serve_until_retired() noexcept;
+
+  const kind kind_;
+  std::mutex mutex_;
+  queue nested_;                               // mutex_
+  queue main_;                                 // mutex_
+  queue offers_;                               // mutex_
+  bool running_ = false;                       // mutex_; dedicated: a thread serves this lane
+  bool retired_ = false;                       // mutex_
+  std::atomic<std::uint32_t> nested_count_{0};  // pushers and the thread; seq_cst
+  std::atomic<std::uint32_t> offer_count_{0};   // mutex_ to write; anybody reads
+  std::atomic<std::uint32_t> open_frames_{0};   // the thread writes; seq_cst
+  std::atomic<std::uint32_t> epoch_{0};         // mutex_ to write: how often the last frame has closed
+  std::atomic<loop*> sleeping_in_{nullptr};     // the thread writes; seq_cst
+  parker parker_;
+};
+
+/// The lane of thread-sensitive calls under an async root, outside every context: one for the process.
+lane& process_lane();
+
+/// Runs `item`, which the caller has claimed, on this thread; takes the caller's reference.
+void serve(work* item) noexcept;
+
+}  // namespace bothworlds::detail

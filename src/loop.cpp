@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "loop.hpp"
+
+#include "lane.hpp"
+#include "resident.hpp"
+#include "thread_cache.hpp"
+#include "thread_state.hpp"
+#include "unhandled.hpp"
+
+#include <bothworlds/detail/async_call.hpp>
+
+#include <new>
+
+namespace bothworlds::detail {
+namespace {
+
+// Ends the queue of arrivals of a closed loop.
+void never_run(loop_op*, bool) noexcept {}
+loop_op closed_mark(&never_run);
+
+/// Hands out one block of memory, for the one operation that Asio keeps in it at a time.
+template <class T>
+class one_block_allocator {
+public:
+  using value_type = T;
+  explicit one_block_allocator(void* block) noexcept : block_(block) {}
+  template <class U>
+  one_block_allocator(const one_block_allocator<U>& other) noexcept : block_(other.block()) {}
+
+  T* allocate(std::size_t count) {
+    static_assert(sizeof(T) <= 128);
+    (void)count;
+    return static_cast<T*>(block_);
+  }
+  void deallocate(T*, std::size_t) noexcept {}
+  void* block() const noexcept { return block_; }
+  friend bool operator==(const one_block_allocator& a, const one_block_allocator& b) noexcept {
+    return a.block_ == b.block_;
+  }
+
+private:
+  void* block_;
+};
+
+/// A function that waits in a loop's completion queue.
+struct queued_function : loop_op {
+  queued_function(ref_ptr<const chain_node> where, continuation what)
+      : loop_op(&run), node(std::move(where)), function(std::move(what)) {}
+
+  static void* operator new(std::size_t bytes) { return recycle_allocate(bytes); }
+  static void operator delete(void* block, std::size_t bytes) { recycle_deallocate(block, bytes); }
+
+  static void run(loop_op* op, bool deliver) noexcept {
+    auto* self = static_cast<queued_function*>(op);
+    const ref_ptr<const chain_node> node = std::move(self->node);
+    continuation function = std::move(self->function);
+    delete self;
+    if (!deliver) return;
+    const node_scope scope(node.get());
+    try {
+      function();
+    } catch (...) {
+      report_unhandled("a handler on a loop of async_to_sync");
+    }
+  }
+
+  ref_ptr<const chain_node> node;
+  continuation function;
+};
+
+}  // namespace
+
+/// What the loop asks a thread of the cache to do.
+class loop::help final : public work {
+public:
+  explicit help(loop& subject, lane& owner) noexcept
+      : work(std::source_location::current()), loop_(&subject), owner_(&owner) {}
+
+  void run() noexcept override {
+    const ref_ptr<help> self(this, false);
+    if (loop_->help_out()) owner_->wake();
+  }
+  void refuse(std::exception_ptr) noexcept override { const ref_ptr<help> self(this, false); }
+
+private:
+  const ref_ptr<loop> loop_;
+  const ref_ptr<lane> owner_;
+};
+
+loop::loop(lane& owner) : owner_(owner), io_(std::in_place, 1), work_(io_->get_executor()) {}
+
+loop::~loop() = default;
+
+bool loop::push(loop_op& op) noexcept {
+  // Held until the driver is awake: what is pushed may be the last to own the loop.
+  const ref_ptr<loop> self(this);
+  loop_op* newest = arrivals_.load(std::memory_order_relaxed);
+  do {
+    if (newest == &closed_mark) return false;
+    op.next_ = newest;
+  } while (!arrivals_.compare_exchange_weak(newest, &op, std::memory_order_seq_cst,
+                                            std::memory_order_relaxed));
+  wake();
+  return true;
+}
+
+void loop::wake() noexcept {
+  if (!sleeping_.load(std::memory_order_seq_cst)) return;
+  if (wake_posted_.exchange(true, std::memory_order_acq_rel)) return;
+  const one_block_allocator<void*> memory(wake_storage_);
+  // Asio frees the block before it calls this, so from then on the next wake may use it.
+  const auto executor = asio::require(io_->get_executor(), asio::execution::blocking.never,
+                                      asio::execution::allocator(memory));
+  executor.execute([this] { wake_posted_.store(false, std::memory_order_release); });
+}
+
+void loop::execute(ref_ptr<const chain_node> node, continuation function, bool may_run_now) {
+  if (may_run_now && this_thread_state().driving == this) {
+    const node_scope scope(node.get());
+    try {
+      function();
+    } catch (...) {
+      report_unhandled("a handler on a loop of async_to_sync");
+    }
+    return;
+  }
+  auto* queued = new queued_function(std::move(node), std::move(function));
+  if (!push(*queued)) queued->run_(queued, false);
+}
+
+bool loop::try_drive() noexcept {
+  for (role seen : {role::nobody, role::offered})
+    if (role_.compare_exchange_strong(seen, role::owner, std::memory_order_acquire)) return true;
+  return false;
+}
+
+void loop::offer() noexcept {
+  role_.store(role::offered, std::memory_order_release);
+  try {
+    const ref_ptr<help> helper(new help(*this, owner_));
+    thread_cache().submit(*helper);
+  } catch (...) {
+    // No thread to be had: the loop rests until its owner takes it back. Nothing is lost.
+    role seen = role::offered;
+    role_.compare_exchange_strong(seen, role::nobody, std::memory_order_relaxed);
+  }
+}
+
+void loop::release() noexcept { role_.store(role::nobody, std::memory_order_release); }
+
+void loop::ask_back() noexcept {
+  asked_back_.store(true, std::memory_order_seq_cst);
+  wake();
+}
+
+bool loop::help_out() noexcept {
+  role seen = role::offered;
+  if (!role_.compare_exchange_strong(seen, role::helper, std::memory_order_acquire)) return false;
+  struct until_asked_back final : driver {
+    explicit until_asked_back(const std::atomic<bool>& flag) noexcept : asked_back(flag) {}
+    bool should_leave() const noexcept override { return asked_back.load(std::memory_order_seq_cst); }
+    const std::atomic<bool>& asked_back;
+  };
+  turn(until_asked_back(asked_back_));
+  asked_back_.store(false, std::memory_order_relaxed);
+  role_.store(role::nobody, std::memory_order_release);
+  return true;
+}
+
+loop_op* loop::next_ready() noexcept {
+  if (!ready_) {
+    loop_op* newest = arrivals_.load(std::memory_order_relaxed);
+    if (!newest || newest == &closed_mark) return nullptr;
+    newest = arrivals_.exchange(nullptr, std::memory_order_acq_rel);
+    while (newest) {
+      loop_op* const older = newest->next_;
+      newest->next_ = ready_;
+      ready_ = newest;
+      newest = older;
+    }
+  }
+  loop_op* const op = ready_;
+  ready_ = op->next_;
+  return op;
+}
+
+void loop::turn(const driver& until) noexcept {
+  const turning_scope scope(*this);
+  constexpr int queue_batch = 64;  // then Asio gets its turn, so that neither starves the other
+  for (;;) {
+    for (int count = 0; count < queue_batch; ++count) {
+      loop_op* const op = next_ready();
+      if (!op) break;
+      op->run_(op, true);
+      if (until.should_leave()) return;
+    }
+    if (until.should_leave()) return;
+    const std::size_t handled = poll_asio();
+    if (handled != 0 || ready_ || has_arrivals()) continue;
+    if (until.should_leave() || until.should_leave_when_idle()) return;
+    if (!in_flight_.empty()) {
+      int rounds = spin_rounds();
+      while (rounds > 0 && !has_arrivals() && !until.should_leave()) {
+        cpu_relax();
+        --rounds;
+      }
+      if (rounds > 0) continue;
+    }
+    sleep(until);
+  }
+}
+
+std::size_t loop::poll_asio() noexcept {
+  constexpr std::size_t batch = 16;
+  std::size_t handled = 0;
+  while (handled < batch) {
+    try {
+      if (io_->poll_one() == 0) break;
+    } catch (...) {
+      report_unhandled("a handler on a loop of async_to_sync");
+    }
+    ++handled;
+  }
+  // Somebody stopped the io_context behind our back; a call still depends on it.
+  if (io_->stopped()) io_->restart();
+  return handled;
+}
+
+void loop::sleep(const driver& until) noexcept {
+  until.about_to_sleep(*this);
+  sleeping_.store(true, std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!has_arrivals() && !until.should_leave() && !until.should_leave_when_idle()) {
+    try {
+      io_->run_one();
+    } catch (...) {
+      report_unhandled("a handler on a loop of async_to_sync");
+    }
+  }
+  sleeping_.store(false, std::memory_order_relaxed);
+  until.woke_up();
+}
+
+void loop::keep_resident(ref_ptr<resident> idle) noexcept {
+  idle->next_idle_ = std::move(idle_resident_);
+  idle_resident_ = std::move(idle);
+}
+
+ref_ptr<resident> loop::take_idle_resident() noexcept {
+  ref_ptr<resident> idle = std::move(idle_resident_);
+  if (idle) idle_resident_ = std::move(idle->next_idle_);
+  return idle;
+}
+
+ref_ptr<resident> loop::acquire_resident() {
+  while (ref_ptr<resident> idle = take_idle_resident()) {
+    if (idle->reusable()) return idle;
+    idle->retire();
+  }
+  ref_ptr<resident> fresh(new resident(ref_ptr<loop>(this)));
+  fresh->launch();
+  return fresh;
+}
+
+void loop::start(async_call& call) noexcept {
+  try {
+    const ref_ptr<resident> host = acquire_resident();
+    host->run(ref_ptr<async_call>(&call), call.take_place());
+  } catch (...) {
+    call.fail(std::current_exception());
+    call.finish();
+  }
+}
+
+void loop::close() noexcept {
+  const ref_ptr<loop> self(this);
+  while (!try_drive()) {
+    ask_back();
+    owner_.parking().park();
+  }
+  {
+    const turning_scope scope(*this);
+    // From here on nothing is queued any more: what still comes is destroyed where it is.
+    loop_op* left = arrivals_.exchange(&closed_mark, std::memory_order_acq_rel);
+    while (loop_op* op = ready_) {
+      ready_ = op->next_;
+      op->run_(op, false);
+    }
+    while (left) {
+      loop_op* const next = left->next_;
+      left->run_(left, false);
+      left = next;
+    }
+    while (const ref_ptr<resident> idle = take_idle_resident()) idle->retire();
+    while (!in_flight_.empty()) {
+      const ref_ptr<crossing> call(&in_flight_.front());
+      in_flight_.pop_front();
+      call->drop_continuation();
+    }
+    work_.reset();
+  }
+  owner_.forget_loops();
+  io_.reset();
+}
+
+turning_scope::turning_scope(loop& driven) noexcept
+    : running_(driven.memory_),
+      thread_(this_thread_state()),
+      outer_(std::exchange(thread_.driving, &driven)),
+      outer_node_(std::exchange(thread_.node, nullptr)) {}
+
+turning_scope::~turning_scope() {
+  thread_.driving = outer_;
+  thread_.node = outer_node_;
+}
+
+}  // namespace bothworlds::detail

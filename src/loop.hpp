@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// A loop of ours: an io_context that one thread at a time drives, with a completion queue of its own in front.
+//
+// Who drives it is in role_. The owner is the thread the loop was made for; when that thread has to run blocking
+// code it offers the loop to a helper thread and takes it back afterwards, so that the loop's other coroutines never
+// stall behind that code:
+//
+//     nobody <-> owner -> offered -> helper -> nobody
+//                  ^--------|
+//
+// What is marked "driver" below is touched by the thread in the role of owner or helper only; role_ passes it on
+// (release when it is given away, acquire when it is taken).
+#pragma once
+
+#include "asio_internals.hpp"
+#include "chain.hpp"
+
+#include <bothworlds/detail/crossing.hpp>
+#include <bothworlds/detail/loop_op.hpp>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/intrusive/list.hpp>
+
+#include <atomic>
+#include <optional>
+
+namespace bothworlds::detail {
+
+class async_call;
+class resident;
+
+/// What tells a driver to stop driving.
+class driver {
+public:
+  virtual bool should_leave() const noexcept = 0;
+  /// Asked when there is nothing to run.
+  virtual bool should_leave_when_idle() const noexcept { return false; }
+  /// Around a sleep inside the loop.
+  virtual void about_to_sleep(loop&) const noexcept {}
+  virtual void woke_up() const noexcept {}
+
+protected:
+  ~driver() = default;
+};
+
+class loop final : public ref_counted {
+public:
+  explicit loop(lane& owner);
+
+  /// For the thread that owns it.
+  const lane& owner() const noexcept { return owner_; }
+  asio::io_context& context() noexcept { return *io_; }
+
+  // --- any thread
+
+  /// Queues `op`, which the driver then runs, and wakes the driver if it sleeps. False: the loop is closed, `op`
+  /// was not touched.
+  bool push(loop_op& op) noexcept;
+  /// Makes a driver that sleeps look again.
+  void wake() noexcept;
+  /// Runs `function` with `node` installed: now, if `may_run_now` and this thread drives the loop, else later.
+  /// On a closed loop the function is destroyed.
+  void execute(ref_ptr<const chain_node> node, continuation function, bool may_run_now);
+
+  // --- the owner
+
+  /// Takes the loop, unless a helper has it.
+  bool try_drive() noexcept;
+  /// Gives the loop to a helper, as soon as one comes.
+  void offer() noexcept;
+  /// Leaves it undriven.
+  void release() noexcept;
+  /// Asks the helper to give it back; the owner is woken when it has.
+  void ask_back() noexcept;
+  /// Fails and destroys everything that is left on the loop. Waits for a helper that drives it.
+  void close() noexcept;
+
+  // --- the driver
+
+  /// Runs handlers until `until` says so.
+  void turn(const driver& until) noexcept;
+  /// Starts `call` on a resident coroutine.
+  void start(async_call& call) noexcept;
+  void track(crossing& call) noexcept { in_flight_.push_back(call); }
+  void untrack(crossing& call) noexcept { in_flight_.erase(in_flight_.iterator_to(call)); }
+  void keep_resident(ref_ptr<resident> idle) noexcept;
+
+private:
+  friend class turning_scope;
+  enum class role : unsigned char { nobody, owner, offered, helper };
+  class help;
+  using crossings = boost::intrusive::list<
+      crossing,
+      boost::intrusive::member_hook<crossing, boost::intrusive::list_member_hook<>,
+                                    &crossing::in_flight_hook_>,
+      boost::intrusive::constant_time_size<false>>;
+
+  ~loop() override;
+  loop_op* next_ready() noexcept;
+  bool has_arrivals() const noexcept { return arrivals_.load(std::memory_order_seq_cst) != nullptr; }
+  std::size_t poll_asio() noexcept;
+  void sleep(const driver& until) noexcept;
+  bool help_out() noexcept;
+  ref_ptr<resident> take_idle_resident() noexcept;
+  ref_ptr<resident> acquire_resident();
+
+  lane& owner_;  // outlives every use: the owner closes the loop before its lane goes
+  std::optional<asio::io_context> io_;
+  std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
+  std::atomic<role> role_{role::nobody};
+  std::atomic<bool> asked_back_{false};      // the owner sets it, the helper clears it
+  std::atomic<loop_op*> arrivals_{nullptr};  // any thread pushes, newest first; the driver takes all
+  std::atomic<bool> sleeping_{false};        // the driver, before it sleeps in Asio; any thread reads
+  std::atomic<bool> wake_posted_{false};     // a wake-up is in Asio's queue: wake_storage_ is taken
+  alignas(std::max_align_t) std::byte wake_storage_[128];
+  loop_op* ready_ = nullptr;                 // driver: taken from arrivals_, oldest first
+  loop_memory memory_;                       // driver
+  crossings in_flight_;                      // driver: awaited by coroutines of this loop
+  ref_ptr<resident> idle_resident_;          // driver: the latest, linked to those before it
+};
+
+/// While it lives, this thread runs handlers of `driven`, whose driver it is.
+class turning_scope {
+public:
+  explicit turning_scope(loop& driven) noexcept;
+  ~turning_scope();
+  turning_scope(const turning_scope&) = delete;
+  turning_scope& operator=(const turning_scope&) = delete;
+
+private:
+  running_loop_scope running_;
+  struct thread_state& thread_;
+  loop* const outer_;
+  const chain_node* const outer_node_;
+};
+
+}  // namespace bothworlds::detail

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "resident.hpp"
+
+#include "loop.hpp"
+
+#include <bothworlds/error.hpp>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+
+namespace bothworlds::detail {
+namespace {
+
+/// Cancels the call when its time is over; gone when the call's coroutine is.
+class deadline_timer {
+public:
+  deadline_timer(const asio::any_io_executor& executor, async_call& call);
+
+private:
+  std::optional<asio::steady_timer> timer_;
+};
+
+deadline_timer::deadline_timer(const asio::any_io_executor& executor, async_call& call) {
+  const auto deadline = call.deadline();
+  if (deadline == std::chrono::steady_clock::time_point::max()) return;
+  timer_.emplace(executor, deadline);
+  timer_->async_wait([call = ref_ptr<async_call>(&call)](boost::system::error_code failure) {
+    if (!failure) call->time_is_over();
+  });
+}
+
+// The completion of a coroutine that has reported everything already.
+struct nothing_left_to_say {
+  void operator()(std::exception_ptr) const noexcept {}
+};
+
+asio::awaitable<void> run_once(coroutine_scope scope, asio::cancellation_signal& signal) {
+  {
+    const asio::any_io_executor executor = co_await asio::this_coro::executor;
+    deadline_timer deadline(executor, scope.call());
+    if (scope.begin(signal)) {
+      try {
+        co_await scope.call().run();
+      } catch (...) {
+        scope.failed();
+      }
+    }
+  }
+  scope.finish();
+}
+
+}  // namespace
+
+coroutine_scope::~coroutine_scope() {
+  if (!call_) return;
+  call_->fail(std::make_exception_ptr(
+      error(errc::loop_stopped, call_->where(), "the call's coroutine was destroyed before it ended",
+            "  why  its loop was destroyed, or had no memory to start it\n"
+            "  fix  let the loop live until the calls that run on it have returned\n")));
+  finish();
+}
+
+bool coroutine_scope::begin(asio::cancellation_signal& signal) noexcept {
+  return call_->begin(signal);
+}
+
+void coroutine_scope::failed() noexcept { call_->fail(std::current_exception()); }
+
+void coroutine_scope::finish() noexcept {
+  node_->leave();
+  const ref_ptr<async_call> call = std::move(call_);
+  call->finish();
+}
+
+/// Stores the suspended coroutine in the resident.
+struct resident::wait_for_call {
+  resident* self;
+  template <class Handler>
+  void operator()(Handler&& handler) const {
+    self->wait_ = continuation(std::forward<Handler>(handler));
+  }
+};
+
+resident::resident(ref_ptr<loop> home) : node_(new chain_node(std::move(home))) {}
+
+resident::~resident() = default;
+
+void resident::launch() {
+  asio::co_spawn(chain_executor(node_), main(ref_ptr<resident>(this)),
+                 asio::bind_cancellation_slot(signal_.slot(), nothing_left_to_say{}));
+  idle_owners_ = node_->owners();
+}
+
+void resident::run(ref_ptr<async_call> call, chain_place place) {
+  node_->enter(std::move(place));
+  call_ = std::move(call);
+  wait_();
+}
+
+asio::awaitable<void> resident::main(ref_ptr<resident> self) {
+  co_await asio::this_coro::throw_if_cancelled(false);
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  for (;;) {
+    const wait_for_call wait{self.get()};
+    co_await asio::async_initiate<const asio::deferred_t&, void()>(wait, asio::deferred);
+    {
+      coroutine_scope scope(std::move(self->call_), self->node_);
+      {
+        co_await asio::this_coro::reset_cancellation_state();
+        deadline_timer deadline(executor, scope.call());
+        if (scope.begin(self->signal_)) {
+          co_await asio::this_coro::throw_if_cancelled(true);
+          try {
+            co_await scope.call().run();
+          } catch (...) {
+            scope.failed();
+          }
+          co_await asio::this_coro::throw_if_cancelled(false);
+        }
+      }
+      // Back among the idle ones before the caller wakes and asks for one.
+      self->node_->own_loop()->keep_resident(self);
+      scope.finish();
+    }
+  }
+}
+
+void run_on_fresh_coroutine(ref_ptr<async_call> call, ref_ptr<chain_node> node,
+                            asio::cancellation_signal& signal) {
+  const chain_executor executor(node);
+  asio::co_spawn(executor, run_once(coroutine_scope(std::move(call), std::move(node)), signal),
+                 asio::bind_cancellation_slot(signal.slot(), nothing_left_to_say{}));
+}
+
+}  // namespace bothworlds::detail

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Coroutines that run the calls of async_to_sync.
+//
+// A resident lives on one of our loops and runs one call after another, so that a call costs no co_spawn. Where
+// something still holds its node when the next call comes (a child task that has outlived its call), the resident is
+// retired: a late child never meets the frame of another call. On foreign executors, and for nested contexts, every
+// call gets a fresh coroutine.
+#pragma once
+
+#include "chain.hpp"
+
+#include <bothworlds/detail/async_call.hpp>
+#include <bothworlds/detail/continuation.hpp>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+
+#include <optional>
+
+namespace bothworlds::detail {
+
+/// One run of a call: however its coroutine ends, by returning or because its frame is destroyed with the loop,
+/// the call is finished.
+class coroutine_scope {
+public:
+  coroutine_scope(ref_ptr<async_call> call, ref_ptr<chain_node> node) noexcept
+      : call_(std::move(call)), node_(std::move(node)) {}
+  coroutine_scope(coroutine_scope&& other) noexcept = default;
+  coroutine_scope& operator=(coroutine_scope&&) = delete;
+  ~coroutine_scope();
+
+  async_call& call() const noexcept { return *call_; }
+  /// False: it was cancelled before it could start, or nobody waits for it any more; do not run it.
+  bool begin(asio::cancellation_signal& signal) noexcept;
+  /// The coroutine threw what is being handled.
+  void failed() noexcept;
+  /// The coroutine and its frame are gone: wake the caller.
+  void finish() noexcept;
+
+private:
+  ref_ptr<async_call> call_;  // null: moved from, or finished
+  ref_ptr<chain_node> node_;
+};
+
+/// Driver of the loop only.
+class resident final : public ref_counted {
+public:
+  explicit resident(ref_ptr<loop> home);
+
+  /// Spawns the coroutine and runs it up to its first wait.
+  void launch();
+  /// Nothing but the resident itself holds its node.
+  bool reusable() const noexcept { return node_->owners() == idle_owners_; }
+  void run(ref_ptr<async_call> call, chain_place place);
+  /// Ends the coroutine.
+  void retire() noexcept { wait_.reset(); }
+
+private:
+  friend class loop;
+  struct wait_for_call;
+
+  ~resident() override;
+  static asio::awaitable<void> main(ref_ptr<resident> self);
+
+  const ref_ptr<chain_node> node_;
+  asio::cancellation_signal signal_;
+  continuation wait_;           // resumes the coroutine with call_
+  ref_ptr<async_call> call_;
+  ref_ptr<resident> next_idle_;  // the loop
+  std::uint32_t idle_owners_ = 0;
+};
+
+/// Spawns a coroutine that runs `call` on `node`. On `node`'s executor.
+void run_on_fresh_coroutine(ref_ptr<async_call> call, ref_ptr<chain_node> node,
+                            asio::cancellation_signal& signal);
+
+}  // namespace bothworlds::detail

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <bothworlds/thread_sensitive.hpp>
+
+#include "chain.hpp"
+#include "foreign_context.hpp"
+#include "loop.hpp"
+#include "thread_state.hpp"
+
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/deferred.hpp>
+
+namespace bothworlds::detail {
+
+/// One context: the node its coroutines run on, and the lane that goes with it.
+class sensitive_scope {
+public:
+  explicit sensitive_scope(const asio::any_io_executor& executor);
+  ~sensitive_scope() {
+    if (lane_) lane_->retire();
+  }
+  sensitive_scope(const sensitive_scope&) = delete;
+  sensitive_scope& operator=(const sensitive_scope&) = delete;
+
+  /// False: a sync thread is there already, nothing is to change.
+  bool needed() const noexcept { return lane_ != nullptr; }
+  void start(async_call& call, continuation then, asio::cancellation_slot slot);
+
+private:
+  ref_ptr<chain_node> outer_;  // null: the awaiting coroutine carries no chain
+  ref_ptr<lane> lane_;
+  ref_ptr<chain_node> node_;
+};
+
+sensitive_scope::sensitive_scope(const asio::any_io_executor& executor) {
+  chain_place place;
+  const ref_ptr<chain_node>* const above = find_node(executor);
+  if (above) {
+    const chain_place& outer = (*above)->place();
+    if (outer.sync_root || outer.in_context) return;
+    outer_ = *above;
+    place.blocked = outer.blocked;
+    place.epoch = outer.epoch;
+  }
+  lane_ = new lane(lane::kind::dedicated);
+  place.sync_lane = lane_;
+  place.in_context = true;
+  if (above && (*above)->own_loop())
+    node_ = new chain_node((*above)->own_loop());
+  else
+    node_ = new chain_node(foreign_context::of(asio::query(executor, asio::execution::context)),
+                           above ? (*above)->inner() : executor);
+  node_->enter(std::move(place));
+}
+
+void sensitive_scope::start(async_call& call, continuation then, asio::cancellation_slot slot) {
+  call.node_ = node_;
+  // Called by the inner coroutine's last step, on the executor that both share.
+  call.then_ = continuation([outer = outer_, then = std::move(then)]() mutable {
+    const node_scope scope(outer.get());
+    then();
+  });
+  if (slot.is_connected())
+    slot.assign([call = ref_ptr<async_call>(&call)](asio::cancellation_type type) {
+      call->request_cancel(type);
+    });
+  call.start_on(node_);
+}
+
+namespace {
+
+struct start_in_scope {
+  template <class Handler>
+  void operator()(Handler&& handler, sensitive_scope* scope, async_call* call) const {
+    const asio::cancellation_slot slot = asio::get_associated_cancellation_slot(handler);
+    scope->start(*call, continuation(std::forward<Handler>(handler)), slot);
+  }
+};
+
+}  // namespace
+
+asio::awaitable<void> run_in_sensitive_context(ref_ptr<async_call> call) {
+  sensitive_scope scope(co_await asio::this_coro::executor);
+  if (!scope.needed()) {
+    co_await call->run();
+    co_return;
+  }
+  co_await asio::async_initiate<const asio::deferred_t&, void()>(start_in_scope(), asio::deferred, &scope,
+                                                                 call.get());
+}
+
+}  // namespace bothworlds::detail

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "thread_state.hpp"
+
+#include "asio_internals.hpp"
+#include "lane.hpp"
+#include "loop.hpp"
+
+#include <bothworlds/detail/crossing.hpp>
+
+#include <pthread.h>
+
+#include <atomic>
+#include <new>
+
+namespace bothworlds::detail {
+namespace {
+
+std::atomic<std::uint32_t> forks{0};
+
+// Registered before the first thread of the library can exist.
+const int fork_handler = ::pthread_atfork(
+    nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
+
+// Made again in place after fork(): what it owned belongs to threads that do not exist here, and its locks may
+// be held by them for ever, so it is forgotten, not destroyed.
+struct slot {
+  slot() { new (storage) thread_state; }
+  ~slot() { state().~thread_state(); }
+  thread_state& state() { return *std::launder(reinterpret_cast<thread_state*>(storage)); }
+
+  alignas(thread_state) unsigned char storage[sizeof(thread_state)];
+};
+
+thread_local slot this_thread;
+
+}  // namespace
+
+BOTHWORLDS_NOINLINE std::uint32_t fork_generation() noexcept {
+  (void)fork_handler;
+  return forks.load(std::memory_order_relaxed);
+}
+
+BOTHWORLDS_NOINLINE thread_state& this_thread_state() {
+  thread_state& state = this_thread.state();
+  const std::uint32_t generation = fork_generation();
+  if (state.fork_generation != generation) [[unlikely]] {
+    may_block_scope* const blocking = state.blocking;
+    new (this_thread.storage) thread_state;
+    // The scopes on this stack are still to be left one by one.
+    this_thread.state().blocking = blocking;
+    this_thread.state().fork_generation = generation;
+  }
+  return this_thread.state();
+}
+
+thread_state::~thread_state() {
+  if (home) home->close();
+}
+
+may_block_scope::may_block_scope(crossing* call)
+    : thread_(this_thread_state()),
+      outer_(thread_.blocking),
+      call_(call ? call : outer_ ? outer_->call_ : nullptr),
+      loop_marker_(innermost_running_loop()),
+      driving_(std::exchange(thread_.driving, nullptr)),
+      node_(thread_.node) {
+  thread_.blocking = this;
+}
+
+may_block_scope::~may_block_scope() {
+  thread_.blocking = outer_;
+  thread_.driving = driving_;
+  thread_.node = node_;
+}
+
+node_scope::node_scope(const chain_node* node) noexcept
+    : thread_(this_thread_state()), outer_(thread_.node) {
+  thread_.node = node;
+}
+
+node_scope::~node_scope() { thread_.node = outer_; }
+
+}  // namespace bothworlds::detail

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// What the library knows about the calling thread. Everything here is set by scopes that restore what was there
+// before, and read through functions that are never inlined: a compiler may keep the address of a thread-local
+// across a suspension point, and with it the wrong thread's value.
+#pragma once
+
+#include <bothworlds/config.hpp>
+#include <bothworlds/detail/ref_counted.hpp>
+
+#include <cstdint>
+
+namespace bothworlds::detail {
+
+class chain_node;
+class crossing;
+class lane;
+class loop;
+class pool_worker;
+
+struct thread_state {
+  ~thread_state();
+
+  ref_ptr<lane> own_lane;            // made at the first blocking call; null before
+  ref_ptr<loop> home;                // the loop kept for this thread; likewise
+  unsigned home_frames = 0;          // blocked calls of this thread that need `home` to keep turning
+  unsigned help_depth = 0;           // offers being served on this stack
+  loop* driving = nullptr;           // the loop whose handlers this thread is running
+  const chain_node* node = nullptr;  // the chain of the code that runs now
+  class may_block_scope* blocking = nullptr;
+  pool_worker* worker = nullptr;     // set on the threads of a pool
+  std::uint32_t fork_generation = 0;
+};
+
+/// The calling thread's state. In a forked child the state inherited from the parent is discarded first.
+BOTHWORLDS_NOINLINE thread_state& this_thread_state();
+
+/// How often this process has been forked off: 0 in the first one.
+BOTHWORLDS_NOINLINE std::uint32_t fork_generation() noexcept;
+
+/// While it lives, the code on top of it may block this thread, unless a loop is entered above it.
+class may_block_scope {
+public:
+  /// `call`: the crossing whose callable runs here; null keeps the surrounding one (a blocking_region).
+  explicit may_block_scope(crossing* call);
+  ~may_block_scope();
+  may_block_scope(const may_block_scope&) = delete;
+  may_block_scope& operator=(const may_block_scope&) = delete;
+
+  crossing* call() const noexcept { return call_; }
+  const void* loop_marker() const noexcept { return loop_marker_; }
+
+private:
+  thread_state& thread_;
+  may_block_scope* const outer_;
+  crossing* const call_;
+  const void* const loop_marker_;
+  loop* const driving_;
+  const chain_node* const node_;
+};
+
+/// While it lives, the code on top of it belongs to `node`; null: to no chain.
+class node_scope {
+public:
+  explicit node_scope(const chain_node* node) noexcept;
+  ~node_scope();
+  node_scope(const node_scope&) = delete;
+  node_scope& operator=(const node_scope&) = delete;
+
+private:
+  thread_state& thread_;
+  const chain_node* const outer_;
+};
+
+}  // namespace bothworlds::detail

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <bothworlds/worker_pool.hpp>
+
+#include "pool_executor.hpp"
+#include "thread_state.hpp"
+#include "worker_pool_core.hpp"
+
+#include <atomic>
+
+namespace bothworlds {
+
+worker_pool::worker_pool(worker_pool_options options)
+    : core_(new detail::worker_pool_core(std::move(options))) {}
+
+worker_pool::~worker_pool() { core_->shutdown(nullptr); }
+
+asio::any_io_executor worker_pool::get_executor() { return detail::pool_executor(core_); }
+
+worker_pool_stats worker_pool::stats() const { return core_->stats(); }
+
+std::vector<leftover> worker_pool::shutdown(std::chrono::steady_clock::duration patience) {
+  const auto now = std::chrono::steady_clock::now();
+  if (patience >= std::chrono::steady_clock::time_point::max() - now) return core_->shutdown(nullptr);
+  const auto deadline = now + patience;
+  return core_->shutdown(&deadline);
+}
+
+worker_pool& default_worker_pool() {
+  // Never destroyed: its workers may be inside callables while the process ends. A forked child makes its own,
+  // because the threads of the parent's do not exist there.
+  static std::atomic<worker_pool*> current{nullptr};
+  worker_pool* known = current.load(std::memory_order_acquire);
+  if (known && detail::core_of(known)->made_in_fork() == detail::fork_generation()) return *known;
+  auto made = std::make_unique<worker_pool>();
+  if (!current.compare_exchange_strong(known, made.get(), std::memory_order_acq_rel)) return *known;
+  return *made.release();
+}
+
+detail::ref_ptr<detail::worker_pool_core> detail::core_of(worker_pool* pool) {
+  return (pool ? *pool : default_worker_pool()).core_;
+}
+
+}  // namespace bothworlds

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "worker_pool_core.hpp"
+
+#include "describe.hpp"
+#include "lane.hpp"
+#include "thread_cache.hpp"
+#include "thread_state.hpp"
+#include "unhandled.hpp"
+
+#include <bothworlds/error.hpp>
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+namespace bothworlds::detail {
+namespace {
+
+std::chrono::milliseconds age(std::int64_t since, std::int64_t now) {
+  return std::chrono::milliseconds((now - since) / 1'000'000);
+}
+
+worker_pool_options with_defaults(worker_pool_options options) {
+  if (options.soft_limit == 0) options.soft_limit = 4 + boost::thread::hardware_concurrency();
+  if (options.hard_limit == 0) options.hard_limit = std::max(512U, options.soft_limit);
+  if (options.hard_limit < options.soft_limit)
+    throw misuse_error(errc::invalid_options, std::source_location::current(),
+                       "worker_pool_options: hard_limit is below soft_limit",
+                       "  fix  leave hard_limit 0, or set it to at least soft_limit\n");
+  return options;
+}
+
+// A new thread inherits the mask of its maker: every signal is left to the process's other threads.
+class all_signals_blocked {
+public:
+  all_signals_blocked() noexcept {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~all_signals_blocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+private:
+  sigset_t before_;
+};
+
+void call_hook(const std::function<void()>& hook, const char* which) noexcept {
+  if (!hook) return;
+  try {
+    hook();
+  } catch (...) {
+    report_unhandled(which);
+  }
+}
+
+error closed_error(std::source_location where) {
+  return error(errc::pool_closed, where, "the worker pool is shut down",
+               "  fix  keep the pool until its last call has ended, or use the default pool\n");
+}
+
+}  // namespace
+
+std::int64_t coarse_now() noexcept {
+  timespec now;
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
+}
+
+worker_pool_core::worker_pool_core(worker_pool_options options)
+    : options_(with_defaults(std::move(options))), fork_generation_(fork_generation()) {}
+
+worker_pool_core::~worker_pool_core() {
+  for (boost::thread& thread : finished_) thread.detach();
+}
+
+void worker_pool_core::check_open(std::source_location where) const {
+  // Looked at without the lock first: in a forked child another thread may have held it for ever.
+  if (fork_generation_ != fork_generation())
+    throw error(errc::forked_child, where, "this worker pool was made before fork(), in the parent",
+                "  fix  make a pool in the child, or use the default pool, which the child has of its own\n");
+  const std::lock_guard lock(mutex_);
+  if (closed_) throw closed_error(where);
+}
+
+bool worker_pool_core::may_grow() const noexcept {
+  return threads_ < options_.hard_limit && threads_ - blocked_ < options_.soft_limit;
+}
+
+worker_pool_core::admission worker_pool_core::submit(work& item, bool* saturated) {
+  if (fork_generation_ != fork_generation()) check_open(item.where());
+  std::unique_lock lock(mutex_);
+  if (closed_) throw closed_error(item.where());
+  const std::size_t queued = queued_.load(std::memory_order_relaxed);
+  // A free worker takes its item at once: only what has to wait counts against the limit.
+  if (queued >= options_.queue_limit && idle_.empty() && !may_grow()) {
+    if (options_.when_full == on_full::reject)
+      throw error(errc::queue_full, item.where(),
+                  "the worker pool \"" + options_.name + "\" has " + std::to_string(queued) +
+                      " calls queued, its limit",
+                  "  fix  raise queue_limit, or await fewer calls at once\n");
+    if (options_.when_full == on_full::caller_runs) return admission::caller_runs;
+  }
+  item.queued_at_ = coarse_now();
+  intrusive_ptr_add_ref(&item);
+  queue_.push_back(item);
+  queued_.store(queued + 1, std::memory_order_release);
+  if (queued < spinning_) return admission::queued;  // somebody looks again before it sleeps
+  if (!idle_.empty()) {
+    pool_worker& chosen = idle_.front();
+    idle_.pop_front();
+    // Under the lock: the worker cannot leave before it has taken the lock again.
+    chosen.parker_.unpark();
+    return admission::queued;
+  }
+  if (!may_grow()) {
+    if (saturated) *saturated = true;
+    return admission::queued;
+  }
+  if (blocked_ != 0 && threads_ >= options_.soft_limit) ++compensations_;
+  ++threads_;
+  lock.unlock();
+  try {
+    start_worker();
+  } catch (...) {
+    lock.lock();
+    --threads_;
+    all_left_.notify_all();
+    if (threads_ != 0) {  // a live one will come to it
+      if (saturated) *saturated = true;
+      return admission::queued;
+    }
+    if (saturated) *saturated = true;
+    if (!item.pool_hook_.is_linked()) return admission::queued;
+    queue_.erase(queue_.iterator_to(item));
+    queued_.fetch_sub(1, std::memory_order_relaxed);
+    lock.unlock();
+    intrusive_ptr_release(&item);
+    throw error(boost::system::errc::make_error_code(
+                    boost::system::errc::resource_unavailable_try_again),
+                item.where(), "no thread can be started for the worker pool \"" + options_.name + "\"",
+                "  why  the system refused a thread, and the pool has none yet\n"
+                "  fix  look at the limits of threads and memory, and at worker_pool_options::stack_size\n");
+  }
+  return admission::queued;
+}
+
+void worker_pool_core::start_worker() {
+  boost::thread::attributes attributes;
+  if (options_.stack_size != 0) attributes.set_stack_size(options_.stack_size);
+  std::list<boost::thread> handle(1);
+  const auto place = handle.begin();
+  const all_signals_blocked scope;
+  const ref_ptr<worker_pool_core> self(this);
+  const std::lock_guard starting(starting_mutex_);
+  *place = boost::thread(attributes, [self, place] { self->work_loop(place); });
+  const std::lock_guard lock(mutex_);
+  handles_.splice(handles_.end(), handle);
+}
+
+void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noexcept {
+  { const std::lock_guard started(starting_mutex_); }
+  pool_worker self(*this);
+  self.kernel_id_ = static_cast<int>(::syscall(SYS_gettid));
+  self.handle_ = &*handle;
+  this_thread_state().worker = &self;
+  std::unique_lock lock(mutex_);
+  all_.push_back(self);
+  const std::string name = options_.name.substr(0, 11) + "-" + std::to_string(++names_);
+  lock.unlock();
+  ::pthread_setname_np(::pthread_self(), name.substr(0, 15).c_str());
+  call_hook(options_.on_thread_start, "worker_pool_options::on_thread_start");
+  lock.lock();
+  while (work* item = next(self, lock)) {
+    self.busy_ = true;
+    self.running_name_ = item->name();
+    self.running_where_ = item->where();
+    self.running_since_ = coarse_now();
+    lock.unlock();
+    serve(item);
+    lock.lock();
+    self.busy_ = false;
+    ++completed_;
+  }
+  lock.unlock();
+  call_hook(options_.on_thread_stop, "worker_pool_options::on_thread_stop");
+  this_thread_state().worker = nullptr;
+  lock.lock();
+  all_.erase(all_.iterator_to(self));
+  // Whoever starts or waits next joins it: then the thread is really gone.
+  finished_.splice(finished_.end(), handles_, handle);
+  if (--threads_ == 0) all_left_.notify_all();
+}
+
+void worker_pool_core::join_finished(std::unique_lock<std::mutex>& lock) noexcept {
+  std::list<boost::thread> ended;
+  ended.splice(ended.end(), finished_);
+  lock.unlock();
+  for (boost::thread& thread : ended) {
+    if (thread.get_id() == boost::this_thread::get_id())
+      thread.detach();
+    else
+      {
+      const boost::this_thread::disable_interruption no_interruption;
+      thread.join();
+    }
+  }
+  lock.lock();
+}
+
+work* worker_pool_core::next(pool_worker& self, std::unique_lock<std::mutex>& lock) {
+  for (;;) {
+    // More workers are at it than may be: the surplus that was added for blocked ones leaves.
+    if (threads_ - blocked_ > options_.soft_limit) return nullptr;
+    while (!queue_.empty()) {
+      work* item = &queue_.front();
+      queue_.pop_front();
+      queued_.fetch_sub(1, std::memory_order_relaxed);
+      if (item->try_claim()) return item;
+      lock.unlock();
+      intrusive_ptr_release(item);
+      lock.lock();
+    }
+    if (closed_ || !wait_for_work(self, lock)) return nullptr;
+  }
+}
+
+bool worker_pool_core::wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) {
+  if (spinning_ == 0) {
+    ++spinning_;
+    lock.unlock();
+    for (int round = spin_rounds(); round > 0; --round) {
+      if (queued_.load(std::memory_order_acquire) != 0) break;
+      cpu_relax();
+    }
+    lock.lock();
+    --spinning_;
+    if (!queue_.empty() || closed_) return true;
+  }
+  idle_.push_front(self);
+  const auto deadline = parker::clock::now() + options_.idle_timeout;
+  for (;;) {
+    lock.unlock();
+    const bool woken = self.parker_.park_until(deadline);
+    lock.lock();
+    if (!self.idle_hook_.is_linked()) return true;
+    if (woken && !closed_) continue;
+    idle_.erase(idle_.iterator_to(self));
+    return woken;
+  }
+}
+
+void worker_pool_core::remove(work& item) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!item.pool_hook_.is_linked()) return;
+    queue_.erase(queue_.iterator_to(item));
+    queued_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  intrusive_ptr_release(&item);
+}
+
+void worker_pool_core::ensure_worker() noexcept {
+  std::unique_lock lock(mutex_);
+  if (queue_.empty() || !idle_.empty() || spinning_ != 0 || !may_grow()) return;
+  if (blocked_ != 0 && threads_ >= options_.soft_limit) ++compensations_;
+  ++threads_;
+  lock.unlock();
+  try {
+    start_worker();
+  } catch (...) {
+    const std::exception_ptr why = std::current_exception();
+    lock.lock();
+    if (--threads_ == 0) refuse_queue(lock, why);
+    all_left_.notify_all();
+  }
+}
+
+void worker_pool_core::worker_blocks() noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    ++blocked_;
+  }
+  ensure_worker();
+}
+
+void worker_pool_core::worker_resumes() noexcept {
+  const std::lock_guard lock(mutex_);
+  --blocked_;
+}
+
+void worker_pool_core::refuse_queue(std::unique_lock<std::mutex>& lock,
+                                    std::exception_ptr why) noexcept {
+  while (!queue_.empty()) {
+    work* item = &queue_.front();
+    queue_.pop_front();
+    queued_.fetch_sub(1, std::memory_order_relaxed);
+    lock.unlock();
+    if (item->try_claim())
+      item->refuse(why);
+    else
+      intrusive_ptr_release(item);
+    lock.lock();
+  }
+}
+
+worker_pool_stats worker_pool_core::stats() const {
+  const std::lock_guard lock(mutex_);
+  worker_pool_stats stats;
+  stats.threads = threads_;
+  for (const pool_worker& worker : all_) stats.busy += worker.busy_;
+  stats.blocked_in_bridge = blocked_;
+  stats.queued = queue_.size();
+  if (!queue_.empty()) stats.oldest_queued = age(queue_.front().queued_at_, coarse_now());
+  stats.completed = completed_;
+  stats.abandoned = abandoned_.load(std::memory_order_relaxed);
+  stats.compensations = compensations_;
+  return stats;
+}
+
+namespace {
+
+leftover make_leftover(const char* name, std::source_location where) {
+  leftover entry;
+  entry.name = name ? name : describe(where);
+  entry.where = where;
+  return entry;
+}
+
+}  // namespace
+
+std::vector<leftover> worker_pool_core::list_running() const {
+  std::vector<leftover> running;
+  const std::int64_t now = coarse_now();
+  for (const pool_worker& worker : all_)
+    if (worker.busy_) {
+      leftover entry = make_leftover(worker.running_name_, worker.running_where_);
+      entry.running_for = age(worker.running_since_, now);
+      entry.kernel_thread_id = worker.kernel_id_;
+      running.push_back(std::move(entry));
+    }
+  std::stable_sort(running.begin(), running.end(), [](const leftover& a, const leftover& b) {
+    return a.running_for > b.running_for;
+  });
+  return running;
+}
+
+std::vector<leftover> worker_pool_core::shutdown(
+    const std::chrono::steady_clock::time_point* deadline) {
+  if (fork_generation_ != fork_generation()) return {};  // its threads do not exist in this process
+  std::unique_lock lock(mutex_);
+  closed_ = true;
+  while (!idle_.empty()) {
+    pool_worker& worker = idle_.front();
+    idle_.pop_front();
+    worker.parker_.unpark();
+  }
+  const auto left = [&] { return threads_ == 0; };
+  if (!deadline)
+    all_left_.wait(lock, left);
+  else
+    all_left_.wait_until(lock, *deadline, left);
+  std::vector<leftover> leftovers = list_running();
+  for (const work& item : queue_) leftovers.push_back(make_leftover(item.name(), item.where()));
+  refuse_queue(lock, std::make_exception_ptr(closed_error(std::source_location::current())));
+  join_finished(lock);
+  return leftovers;
+}
+
+}  // namespace bothworlds::detail

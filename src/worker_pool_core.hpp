@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The machinery of a worker pool: a queue, the workers, and who of them is idle.
+//
+// mutex_ guards everything but the counters that say so; it is never held over a callable, a hook or the start of
+// a thread. Workers that find nothing stand in idle_, the latest on top, each on its own parker, and a submit
+// wakes at most one of them. A worker that is blocked in a bridge does not count against the soft limit: one more
+// thread may be started in its place, up to the hard limit. When it goes on it waits for nobody; the surplus leaves
+// when it next runs out of work.
+#pragma once
+
+#include "parker.hpp"
+
+#include <bothworlds/detail/work.hpp>
+#include <bothworlds/worker_pool.hpp>
+
+#include <boost/asio/execution_context.hpp>
+#include <boost/intrusive/list.hpp>
+#include <boost/thread/thread.hpp>
+
+#include <condition_variable>
+#include <list>
+#include <mutex>
+#include <vector>
+
+namespace bothworlds::detail {
+
+/// One thread of a pool. Lives on that thread's stack.
+class pool_worker {
+public:
+  explicit pool_worker(worker_pool_core& pool) noexcept : pool_(pool) {}
+  worker_pool_core& pool() const noexcept { return pool_; }
+  /// Any thread, while the worker exists.
+  void interrupt() { handle_->interrupt(); }
+
+private:
+  friend class worker_pool_core;
+
+  worker_pool_core& pool_;
+  boost::intrusive::list_member_hook<> idle_hook_;  // mutex_
+  boost::intrusive::list_member_hook<> all_hook_;   // mutex_
+  parker parker_;
+  boost::thread* handle_ = nullptr;  // constant; of this very thread
+  int kernel_id_ = 0;                // constant once the worker stands in all_
+  bool busy_ = false;                // mutex_; the next three describe what it runs
+  const char* running_name_ = nullptr;
+  std::source_location running_where_;
+  std::int64_t running_since_ = 0;
+};
+
+class worker_pool_core final : public ref_counted {
+public:
+  enum class admission { queued, caller_runs };
+
+  explicit worker_pool_core(worker_pool_options options);
+
+  /// Queues `item`. caller_runs: the queue is full and the policy says so; nothing was queued. Throws what keeps
+  /// it from ever being run (pool_closed, queue_full, forked_child, a thread that cannot be started while there is
+  /// none); then nothing was queued. `saturated` becomes true when no worker was free to take it.
+  admission submit(work& item, bool* saturated = nullptr);
+  /// Throws what submit would throw for a pool that takes no more calls.
+  void check_open(std::source_location where) const;
+  /// Takes an item out of the queue if it still stands there.
+  void remove(work& item) noexcept;
+  /// Called when offers of queued items have been taken back: they need a worker after all.
+  void ensure_worker() noexcept;
+
+  /// The calling worker is about to block, or goes on.
+  void worker_blocks() noexcept;
+  void worker_resumes() noexcept;
+
+  void note_abandoned() noexcept { abandoned_.fetch_add(1, std::memory_order_relaxed); }
+
+  worker_pool_stats stats() const;
+  std::vector<leftover> shutdown(const std::chrono::steady_clock::time_point* deadline);
+  const worker_pool_options& options() const noexcept { return options_; }
+  asio::execution_context& context() noexcept { return context_; }
+  std::uint32_t made_in_fork() const noexcept { return fork_generation_; }
+
+private:
+  using work_queue = boost::intrusive::list<
+      work, boost::intrusive::member_hook<work, work::hook, &work::pool_hook_>>;
+  using worker_hook = boost::intrusive::list_member_hook<>;
+  using idle_stack = boost::intrusive::list<
+      pool_worker, boost::intrusive::member_hook<pool_worker, worker_hook, &pool_worker::idle_hook_>>;
+  using worker_list = boost::intrusive::list<
+      pool_worker, boost::intrusive::member_hook<pool_worker, worker_hook, &pool_worker::all_hook_>>;
+
+  ~worker_pool_core() override;
+
+  bool may_grow() const noexcept;
+  void start_worker();
+  void work_loop(std::list<boost::thread>::iterator handle) noexcept;
+  work* next(pool_worker& self, std::unique_lock<std::mutex>& lock);
+  bool wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock);
+  std::vector<leftover> list_running() const;
+  void refuse_queue(std::unique_lock<std::mutex>& lock, std::exception_ptr why) noexcept;
+  void join_finished(std::unique_lock<std::mutex>& lock) noexcept;
+
+  const worker_pool_options options_;
+  const std::uint32_t fork_generation_;
+  asio::execution_context context_;
+  std::mutex starting_mutex_;  // a thread's handle is stored before the thread goes on
+  mutable std::mutex mutex_;
+  std::condition_variable all_left_;
+  work_queue queue_;
+  idle_stack idle_;
+  worker_list all_;
+  std::list<boost::thread> handles_;     // of all_
+  std::list<boost::thread> finished_;  // ended, or about to: to be joined
+  std::size_t threads_ = 0;              // started and not yet left, with those being started
+  std::size_t blocked_ = 0;              // of them, blocked in a bridge
+  unsigned spinning_ = 0;                // of them, about to look at the queue again
+  unsigned names_ = 0;                   // how many were ever named
+  std::uint64_t completed_ = 0;
+  std::uint64_t compensations_ = 0;
+  bool closed_ = false;
+  std::atomic<std::size_t> queued_{0};   // mutex_ to write; a spinning worker reads
+  std::atomic<std::uint64_t> abandoned_{0};  // any thread
+};
+
+/// The core of `pool`, or of the default pool if that is null.
+ref_ptr<worker_pool_core> core_of(worker_pool* pool);
+
+/// A coarse, cheap clock in nanoseconds, for ages in reports.
+std::int64_t coarse_now() noexcept;
+
+}  // namespace bothworlds::detail
