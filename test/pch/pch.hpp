@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// What almost every test includes and what takes seconds to parse. Only headers of others belong here: one of ours
-// would make each change to it a change to every test, and would hide a missing #include in the others.
-// A guard by name: this is the one header that is also compiled as a main file, where #pragma once draws a warning.
+// What almost every test includes and what takes seconds to parse. Only headers of others belong
+// here: one of ours would make each change to it a change to every test, and would hide a missing
+// #include in the others. A guard by name: this is the one header that is also compiled as a main
+// file, where #pragma once draws a warning.
 #ifndef BOTHWORLDS_TEST_PCH_HPP
 #define BOTHWORLDS_TEST_PCH_HPP
-
-#include <doctest/doctest.h>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/as_tuple.hpp>
@@ -28,6 +27,7 @@
 #include <boost/asio/use_future.hpp>
 #include <boost/system/system_error.hpp>
 #include <boost/thread/thread.hpp>
+#include <doctest/doctest.h>
 
 #include <array>
 #include <atomic>

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "support/kernel_thread_id.hpp"
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <filesystem>
 #include <iterator>
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 namespace bothworlds::testing {
 
-pid_t kernel_thread_id() noexcept {
-  return static_cast<pid_t>(::syscall(SYS_gettid));
-}
+pid_t kernel_thread_id() noexcept { return static_cast<pid_t>(::syscall(SYS_gettid)); }
 
 int kernel_thread_count() {
   const std::filesystem::directory_iterator tasks("/proc/self/task");

@@ -2,14 +2,14 @@
 //
 // main() of every test binary: doctest's, with the watchdog of watchdog.cpp around each case.
 #define DOCTEST_CONFIG_IMPLEMENT
-#include <doctest/doctest.h>
-
 #include "support/watchdog.hpp"
+
+#include <doctest/doctest.h>
 
 namespace {
 
 class watchdog_listener : public doctest::IReporter {
- public:
+public:
   explicit watchdog_listener(const doctest::ContextOptions&) {}
 
   void test_case_start(const doctest::TestCaseData& test_case) override {

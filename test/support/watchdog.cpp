@@ -1,16 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "support/watchdog.hpp"
 
-#include <dirent.h>
-#include <execinfo.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -24,6 +14,16 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <dirent.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #if defined(__has_feature)
 #define BOTHWORLDS_HAS_FEATURE(name) __has_feature(name)
@@ -45,7 +45,8 @@ constexpr int sanitizer_factor = 5;
 constexpr int long_factor = 60;
 constexpr int default_seconds = 60;
 
-// Written by the thread that runs the cases, read by signal handlers and death callbacks of any thread.
+// Written by the thread that runs the cases, read by signal handlers and death callbacks of any
+// thread.
 std::atomic<const char*> current_case{nullptr};
 
 std::chrono::seconds allowed_time() {
@@ -59,7 +60,8 @@ std::chrono::seconds allowed_time() {
   return std::chrono::seconds(seconds);
 }
 
-// Everything below here that writes does so with write(2): stdio may be locked by the thread that hangs.
+// Everything below here that writes does so with write(2): stdio may be locked by the thread that
+// hangs.
 void put(const char* text) noexcept {
   for (std::size_t left = std::strlen(text); left > 0;) {
     const ssize_t written = ::write(STDERR_FILENO, text, left);
@@ -79,12 +81,10 @@ void put_case() noexcept {
   }
 }
 
-// --- stacks, from inside ---------------------------------------------------------------------------------------------
+// --- stacks, from inside
 
 // Seldom used by others, and not the number that gdb or a sanitizer takes.
-int dump_signal() noexcept {
-  return SIGRTMAX - 3;
-}
+int dump_signal() noexcept { return SIGRTMAX - 3; }
 
 std::atomic<bool> dump_answered{false};
 
@@ -143,8 +143,8 @@ void dump_from_inside() {
       put("  (gone)\n");
       continue;
     }
-    // One at a time, so that stacks do not mix. A thread that blocks the signal, or that a sanitizer does not let
-    // answer, gets a second and no more.
+    // One at a time, so that stacks do not mix. A thread that blocks the signal, or that a
+    // sanitizer does not let answer, gets a second and no more.
     for (int i = 0; i < 100 && !dump_answered.load(); ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
@@ -154,16 +154,24 @@ void dump_from_inside() {
   }
 }
 
-// --- stacks, from outside ----------------------------------------------------------------------------------------------
+// --- stacks, from outside
 
 void dump_with_gdb() {
   const std::string process = std::to_string(::getpid());
 #ifdef PR_SET_PTRACER
   ::prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
 #endif
-  const std::array<const char*, 11> command = {
-      "gdb", "-nx", "-batch", "-p", process.c_str(),
-      "-ex", "set print frame-arguments none", "-ex", "thread apply all backtrace 40", nullptr, nullptr};
+  const std::array<const char*, 11> command = {"gdb",
+                                               "-nx",
+                                               "-batch",
+                                               "-p",
+                                               process.c_str(),
+                                               "-ex",
+                                               "set print frame-arguments none",
+                                               "-ex",
+                                               "thread apply all backtrace 40",
+                                               nullptr,
+                                               nullptr};
   // Between fork and exec only calls that are safe after fork in a process with threads.
   const pid_t child = ::fork();
   if (child == 0) {
@@ -186,7 +194,7 @@ void dump_with_gdb() {
   }
 }
 
-// --- the thread ----------------------------------------------------------------------------------------------------------
+// --- the thread
 
 struct state {
   std::mutex mutex;
@@ -197,7 +205,8 @@ struct state {
   std::chrono::steady_clock::time_point deadline;
 
   std::thread thread;        // main() only
-  pid_t owner = ::getpid();  // never written again; a forked child has no watchdog and must not wait for its mutex
+  pid_t owner = ::getpid();  // never written again; a forked child has no watchdog and must not
+                             // wait for its mutex
 };
 
 state& the_state() {
@@ -225,9 +234,10 @@ void watch() {
   }
 }
 
-// --- crashes ---------------------------------------------------------------------------------------------------------------
+// --- crashes
 
-// Under a sanitizer only SIGABRT: the others are the sanitizer's, which calls put_case() before it ends the process.
+// Under a sanitizer only SIGABRT: the others are the sanitizer's, which calls put_case() before it
+// ends the process.
 constexpr auto crash_signals = [] {
 #if BOTHWORLDS_SANITIZED
   return std::array{SIGABRT};

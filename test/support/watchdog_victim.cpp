@@ -16,19 +16,13 @@ namespace {
 
 }  // namespace
 
-TEST_CASE("passes") {
-  CHECK(true);
-}
+TEST_CASE("passes") { CHECK(true); }
 
-TEST_CASE("fails") {
-  CHECK(false);
-}
+TEST_CASE("fails") { CHECK(false); }
 
 TEST_CASE("hangs") {
   std::thread other(wait_for_ever);
   other.join();
 }
 
-TEST_CASE("crashes") {
-  std::abort();
-}
+TEST_CASE("crashes") { std::abort(); }

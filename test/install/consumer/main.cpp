@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// The smallest program that crosses in both directions and nests once: what a user has after installing the library.
+// The smallest program that crosses in both directions and nests once: what a user has after
+// installing the library.
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/sync_to_async.hpp>
 
@@ -10,18 +11,14 @@
 
 namespace {
 
-int blocking_answer() {
-  return 40;
-}
+int blocking_answer() { return 40; }
 
 boost::asio::awaitable<int> answer() {
   const int most = co_await bothworlds::sync_to_async(blocking_answer)();
   co_return most + 2;
 }
 
-int blocking_answer_by_way_of_a_coroutine() {
-  return bothworlds::async_to_sync(answer)();
-}
+int blocking_answer_by_way_of_a_coroutine() { return bothworlds::async_to_sync(answer)(); }
 
 boost::asio::awaitable<int> nested_answer() {
   co_return co_await bothworlds::sync_to_async(blocking_answer_by_way_of_a_coroutine)();
