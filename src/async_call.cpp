@@ -323,7 +323,7 @@ void async_call::finish() noexcept {
   if (then_) return then_();
   const ref_ptr<lane> waiter = waiter_;
   outcome expected = outcome::pending;
-  if (!outcome_.compare_exchange_strong(expected, outcome::done, std::memory_order_acq_rel)) return;
+  if (!outcome_.compare_exchange_strong(expected, outcome::done, std::memory_order_seq_cst)) return;
   // From here on the blocked thread may be gone, and everything of this call but its lane with it.
   if (this_thread_state().own_lane != waiter) waiter->wake();
 }

@@ -99,8 +99,8 @@ removed:
 }
 
 void lane::wake() noexcept {
-  // Pairs with the fence a thread runs after it said where it will sleep and before it looks for work.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // What this announces was written sequentially consistent, as sleeping_in_ is: either it is seen by the thread
+  // before it sleeps, or the thread is seen to sleep here.
   parker_.unpark();
   if (!sleeping_in_.load(std::memory_order_seq_cst)) return;
   const std::lock_guard lock(mutex_);

@@ -229,7 +229,6 @@ std::size_t loop::poll_asio() noexcept {
 void loop::sleep(const driver& until) noexcept {
   until.about_to_sleep(*this);
   sleeping_.store(true, std::memory_order_seq_cst);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
   if (!has_arrivals() && !until.should_leave() && !until.should_leave_when_idle()) {
     try {
       io_->run_one();

@@ -191,8 +191,13 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
   this_thread_state().worker = nullptr;
   lock.lock();
   all_.erase(all_.iterator_to(self));
-  // Whoever starts or waits next joins it: then the thread is really gone.
-  finished_.splice(finished_.end(), handles_, handle);
+  // shutdown() joins those it waits for, so that their threads are really gone; nobody waits for the others.
+  if (closed_) {
+    finished_.splice(finished_.end(), handles_, handle);
+  } else {
+    handle->detach();
+    handles_.erase(handle);
+  }
   if (--threads_ == 0) all_left_.notify_all();
 }
 

@@ -107,7 +107,7 @@ private:
   idle_stack idle_;
   worker_list all_;
   std::list<boost::thread> handles_;     // of all_
-  std::list<boost::thread> finished_;  // ended, or about to: to be joined
+  std::list<boost::thread> finished_;    // left since closed_: to be joined by shutdown()
   std::size_t threads_ = 0;              // started and not yet left, with those being started
   std::size_t blocked_ = 0;              // of them, blocked in a bridge
   unsigned spinning_ = 0;                // of them, about to look at the queue again

@@ -92,7 +92,7 @@ private:
   void start_on(const ref_ptr<chain_node>& node);
   void wait(thread_state& thread, loop* owned, bool root);
   void park(lane& where);
-  bool pending() const noexcept { return outcome_.load(std::memory_order_acquire) == outcome::pending; }
+  bool pending() const noexcept { return outcome_.load(std::memory_order_seq_cst) == outcome::pending; }
   void give_up(const error& why);
   error timeout_error() const;
 
