@@ -102,6 +102,18 @@ void crossing::start(continuation resume, asio::cancellation_slot slot) noexcept
   // Queueing hands one reference to whoever runs this; this one is for the time of this function.
   const ref_ptr<crossing> self(this);
   resume_ = std::move(resume);
+  try {
+    loop* const own = awaiting_loop();
+    // A coroutine may have hopped to another executor's thread: what belongs to its loop is done on its loop.
+    if (own && !own->turns_here())
+      return own->execute(node_, continuation([self, slot] { self->publish(slot); }), false);
+  } catch (...) {
+    return refuse_unclaimed();
+  }
+  publish(slot);
+}
+
+void crossing::publish(asio::cancellation_slot slot) noexcept {
   if (loop* own = awaiting_loop())
     own->track(*this);
   else
@@ -112,8 +124,12 @@ void crossing::start(continuation resume, asio::cancellation_slot slot) noexcept
       slot.assign([self = ref_ptr<crossing>(this)](asio::cancellation_type type) { self->cancel(type); });
     dispatch();
   } catch (...) {
-    if (try_claim()) ref_ptr<crossing>(this).detach()->refuse(std::current_exception());
+    refuse_unclaimed();
   }
+}
+
+void crossing::refuse_unclaimed() noexcept {
+  if (try_claim()) ref_ptr<crossing>(this).detach()->refuse(std::current_exception());
 }
 
 void crossing::dispatch() {

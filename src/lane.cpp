@@ -55,16 +55,26 @@ void lane::push_main(work& item) {
   }
   if (!start) return wake();
   try {
-    thread_cache().submit(*new turn(*this));
+    const ref_ptr<turn> first(new turn(*this));
+    thread_cache().submit(*first);
   } catch (...) {
+    give_back(item);
+    throw;
+  }
+}
+
+void lane::give_back(work& item) noexcept {
+  const std::exception_ptr why = std::current_exception();
+  {
     const std::lock_guard lock(mutex_);
     running_ = false;
     if (item.lane_hook_.is_linked()) {
       main_.erase(main_.iterator_to(item));
       intrusive_ptr_release(&item);
     }
-    throw;
   }
+  // What others have queued meanwhile, trusting that the thread would start, has nobody to run it either.
+  while (work* other = take(main_, nullptr)) other->refuse(why);
 }
 
 bool lane::push_offer(work& item, std::uint32_t epoch) noexcept {

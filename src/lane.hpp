@@ -79,6 +79,7 @@ private:
   ~lane() override;
   work* take(queue& from, std::atomic<std::uint32_t>* count) noexcept;
   void forget_offers() noexcept;
+  void give_back(work& item) noexcept;
   void serve_until_retired() noexcept;
 
   const kind kind_;

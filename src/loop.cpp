@@ -115,7 +115,7 @@ void loop::wake() noexcept {
 }
 
 void loop::execute(ref_ptr<const chain_node> node, continuation function, bool may_run_now) {
-  if (may_run_now && this_thread_state().driving == this) {
+  if (may_run_now && turns_here()) {
     const node_scope scope(node.get());
     try {
       function();
@@ -127,6 +127,8 @@ void loop::execute(ref_ptr<const chain_node> node, continuation function, bool m
   auto* queued = new queued_function(std::move(node), std::move(function));
   if (!push(*queued)) queued->run_(queued, false);
 }
+
+bool loop::turns_here() const noexcept { return this_thread_state().driving == this; }
 
 bool loop::try_drive() noexcept {
   for (role seen : {role::nobody, role::offered})
@@ -306,11 +308,13 @@ turning_scope::turning_scope(loop& driven) noexcept
     : running_(driven.memory_),
       thread_(this_thread_state()),
       outer_(std::exchange(thread_.driving, &driven)),
-      outer_node_(std::exchange(thread_.node, nullptr)) {}
+      outer_node_(std::exchange(thread_.node, nullptr)),
+      outer_blocking_(std::exchange(thread_.blocking, nullptr)) {}
 
 turning_scope::~turning_scope() {
   thread_.driving = outer_;
   thread_.node = outer_node_;
+  thread_.blocking = outer_blocking_;
 }
 
 }  // namespace bothworlds::detail

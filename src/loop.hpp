@@ -79,12 +79,16 @@ public:
 
   // --- the driver
 
+  /// Whether the calling thread is the driver, inside turn().
+  bool turns_here() const noexcept;
   /// Runs handlers until `until` says so.
   void turn(const driver& until) noexcept;
   /// Starts `call` on a resident coroutine.
   void start(async_call& call) noexcept;
   void track(crossing& call) noexcept { in_flight_.push_back(call); }
-  void untrack(crossing& call) noexcept { in_flight_.erase(in_flight_.iterator_to(call)); }
+  void untrack(crossing& call) noexcept {
+    if (call.in_flight_hook_.is_linked()) in_flight_.erase(in_flight_.iterator_to(call));
+  }
   void keep_resident(ref_ptr<resident> idle) noexcept;
 
 private:
@@ -134,6 +138,7 @@ private:
   struct thread_state& thread_;
   loop* const outer_;
   const chain_node* const outer_node_;
+  class may_block_scope* const outer_blocking_;  // of the blocking code below: handlers are not part of it
 };
 
 }  // namespace bothworlds::detail

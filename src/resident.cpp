@@ -8,6 +8,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/deferred.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 
@@ -32,6 +33,9 @@ deadline_timer::deadline_timer(const asio::any_io_executor& executor, async_call
   });
 }
 
+/// Brings a coroutine back that has hopped to another executor's thread and stayed there.
+asio::awaitable<void> return_home() { co_await asio::dispatch(asio::deferred); }
+
 // The completion of a coroutine that has reported everything already.
 struct nothing_left_to_say {
   void operator()(std::exception_ptr) const noexcept {}
@@ -48,6 +52,8 @@ asio::awaitable<void> run_once(coroutine_scope scope, asio::cancellation_signal&
         scope.failed();
       }
     }
+    co_await asio::this_coro::throw_if_cancelled(false);
+    co_await return_home();
   }
   scope.finish();
 }
@@ -119,6 +125,7 @@ asio::awaitable<void> resident::main(ref_ptr<resident> self) {
             scope.failed();
           }
           co_await asio::this_coro::throw_if_cancelled(false);
+          if (!self->node_->own_loop()->turns_here()) co_await return_home();
         }
       }
       // Back among the idle ones before the caller wakes and asks for one.

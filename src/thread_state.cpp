@@ -63,7 +63,8 @@ may_block_scope::may_block_scope(crossing* call)
       call_(call ? call : outer_ ? outer_->call_ : nullptr),
       loop_marker_(innermost_running_loop()),
       driving_(std::exchange(thread_.driving, nullptr)),
-      node_(thread_.node) {
+      node_(thread_.node),
+      fork_generation_(fork_generation()) {
   thread_.blocking = this;
 }
 

@@ -47,7 +47,8 @@ public:
   may_block_scope(const may_block_scope&) = delete;
   may_block_scope& operator=(const may_block_scope&) = delete;
 
-  crossing* call() const noexcept { return call_; }
+  /// The crossing whose callable runs here; null: none, or one of the parent process's, whose loop nobody runs.
+  crossing* call() const noexcept { return fork_generation_ == fork_generation() ? call_ : nullptr; }
   const void* loop_marker() const noexcept { return loop_marker_; }
 
 private:
@@ -57,6 +58,7 @@ private:
   const void* const loop_marker_;
   loop* const driving_;
   const chain_node* const node_;
+  const std::uint32_t fork_generation_;
 };
 
 /// While it lives, the code on top of it belongs to `node`; null: to no chain.

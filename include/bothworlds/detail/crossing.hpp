@@ -112,7 +112,9 @@ private:
     detached,   // nobody awaits the result any more
   };
 
+  void publish(asio::cancellation_slot slot) noexcept;
   void dispatch();
+  void refuse_unclaimed() noexcept;
   void complete() noexcept;
   void deliver() noexcept;
   void drop_continuation() noexcept;
