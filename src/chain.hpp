@@ -53,6 +53,8 @@ public:
   const chain_place& place() const noexcept { return place_; }
   void enter(chain_place place) noexcept;
   void leave() noexcept { open_.store(false, std::memory_order_release); }
+  /// Lets go of the nodes above. Only while nobody but the resident holds this one.
+  void forget_place() noexcept { place_ = {}; }
 
   /// Queues thread-sensitive work of this chain. Throws when its thread can no longer run it.
   void submit_sensitive(work& item) const;

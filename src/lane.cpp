@@ -38,6 +38,11 @@ bool lane::push_nested(work& item) noexcept {
   }
   {
     const std::lock_guard lock(mutex_);
+    if (kind_ == kind::dedicated && !running_) {
+      // The frame has closed meanwhile, and the lane has given its thread back.
+      nested_count_.fetch_sub(1, std::memory_order_seq_cst);
+      return false;
+    }
     intrusive_ptr_add_ref(&item);
     nested_.push_back(item);
   }
