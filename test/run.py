@@ -108,7 +108,8 @@ def run(test):
         environment["BOTHWORLDS_TEST_LONG"] = "1"
 
     started = time.monotonic()
-    # A session of its own: what a test leaves behind is ended with it.
+    # A process group of its own, so that running out of time ends the children, too. A child that outlives its parent
+    # and keeps the pipe open counts as running out of time.
     process = subprocess.Popen(command, cwd=test["workdir"] or options.build, env=environment, stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     timed_out = False
