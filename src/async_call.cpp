@@ -6,6 +6,7 @@
 #include "foreign_context.hpp"
 #include "lane.hpp"
 #include "loop.hpp"
+#include "names.hpp"
 #include "resident.hpp"
 #include "thread_state.hpp"
 #include "worker_pool_core.hpp"
@@ -58,7 +59,9 @@ asio::any_io_executor serialised(const asio::any_io_executor& executor) {
 
 }  // namespace
 
-void check_may_block(const char* what, std::source_location where) {
+const char* name_of(const async_options& options) { return options.name ? interned(options.name) : nullptr; }
+
+void check_may_block(const char* what, std::source_location where, const char* name) {
   const void* const running = innermost_running_loop();
   if (!running) return;
   const may_block_scope* const scope = this_thread_state().blocking;
@@ -66,6 +69,7 @@ void check_may_block(const char* what, std::source_location where) {
   throw misuse_error(
       errc::running_loop, where,
       std::string(what) + " was called on a thread that is running a loop",
+      (name ? "  name " + std::string(name) + "\n" : std::string()) +
       "  why  it would block the loop, and with it the coroutine it waits for\n"
       "  fix  in a coroutine: co_await the async function itself; in blocking code that a coroutine needs:\n"
       "       call that code through sync_to_async; on a thread of an asio::thread_pool that may block:\n"

@@ -43,7 +43,9 @@ void chain_node::submit_sensitive(work& item) const {
                 "  why  the coroutine that makes this call has outlived the call that started it\n"
                 "  fix  await it before that call returns\n");
   }
-  if (!reaches_sync_lane() || !target.push_nested(item)) target.push_main(item);
+  // A context's lane has calls of one chain only; the process's lane has those of any.
+  const bool same_chain = place_.in_context || reaches_sync_lane();
+  if (!same_chain || !target.push_nested(item)) target.push_main(item);
 }
 
 lane* chain_node::helper() const noexcept {

@@ -25,7 +25,8 @@ public:
   explicit executor_job(crossing& call) noexcept : call_(&call) {}
   executor_job(executor_job&&) noexcept = default;
   ~executor_job() {
-    if (!call_ || !call_->try_claim()) return;
+    // While execute() is being left by an exception it is that exception that the caller is to get.
+    if (!call_ || std::uncaught_exceptions() > unwinding_ || !call_->try_claim()) return;
     const std::source_location where = call_->where();
     call_.detach()->refuse(std::make_exception_ptr(
         error(errc::pool_closed, where, "the executor dropped the callable without running it",
@@ -38,6 +39,7 @@ public:
 
 private:
   ref_ptr<crossing> call_;
+  int unwinding_ = std::uncaught_exceptions();
 };
 
 }  // namespace
@@ -60,9 +62,6 @@ call_options::call_options(const sync_options& options, std::source_location fro
   if (options.pool && options.thread_sensitive)
     refuse("both a pool and thread_sensitive",
            "  fix  thread-sensitive calls choose their own thread: leave one of the two out\n");
-  if (options.interruptor && options.on_cancel != cancel_policy::interrupt)
-    refuse("an interruptor without cancel_policy::interrupt",
-           "  fix  set on_cancel to cancel_policy::interrupt, or leave the interruptor out\n");
   if (!options.executor && !options.interruptor && !options.name) return;
   ref_ptr<call_extras> rare(new call_extras);
   if (options.executor) rare->executor = asio::require(*options.executor, asio::execution::blocking.never);

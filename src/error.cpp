@@ -8,6 +8,14 @@
 namespace bothworlds {
 namespace {
 
+std::string full_report(const std::source_location& where, const std::string& summary,
+                        const std::string& advice) {
+  std::string report = "bothworlds: " + summary + "\n  at   " + detail::describe(where) + " in " +
+                       where.function_name() + "\n" + advice;
+  if (report.back() != '\n') report += '\n';
+  return report;
+}
+
 class category final : public boost::system::error_category {
 public:
   const char* name() const noexcept override { return "bothworlds"; }
@@ -46,9 +54,7 @@ error::error(boost::system::error_code code, std::source_location where, const s
              const std::string& advice)
     : boost::system::system_error(code, one_line(where, summary)),
       where_(where),
-      report_(std::make_shared<const std::string>(
-          "bothworlds: " + summary + "\n  at   " + detail::describe(where) + " in " +
-          where.function_name() + "\n" + advice)) {}
+      report_(std::make_shared<const std::string>(full_report(where, summary, advice))) {}
 
 error::error(errc code, std::source_location where, const std::string& summary,
              const std::string& advice)

@@ -137,6 +137,8 @@ bool loop::try_drive() noexcept {
 }
 
 void loop::offer() noexcept {
+  // A request that the last helper did not see any more is not meant for the next one.
+  asked_back_.store(false, std::memory_order_relaxed);
   role_.store(role::offered, std::memory_order_release);
   try {
     const ref_ptr<help> helper(new help(*this, owner_));
@@ -164,7 +166,6 @@ bool loop::help_out() noexcept {
     const std::atomic<bool>& asked_back;
   };
   turn(until_asked_back(asked_back_));
-  asked_back_.store(false, std::memory_order_relaxed);
   role_.store(role::nobody, std::memory_order_release);
   return true;
 }

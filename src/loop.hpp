@@ -114,7 +114,7 @@ private:
   std::optional<asio::io_context> io_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
   std::atomic<role> role_{role::nobody};
-  std::atomic<bool> asked_back_{false};      // the owner sets it, the helper clears it
+  std::atomic<bool> asked_back_{false};      // the owner writes, a helper reads
   std::atomic<loop_op*> arrivals_{nullptr};  // any thread pushes, newest first; the driver takes all
   std::atomic<bool> sleeping_{false};        // the driver, before it sleeps in Asio; any thread reads
   std::atomic<bool> wake_posted_{false};     // a wake-up is in Asio's queue: wake_storage_ is taken

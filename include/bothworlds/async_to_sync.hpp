@@ -27,7 +27,9 @@ public:
 
   template <class G>
   blocking_function(G&& callable, const async_options& options, std::source_location where)
-      : callable_(std::forward<G>(callable)), options_(options), where_(where) {}
+      : callable_(std::forward<G>(callable)), options_(options), where_(where) {
+    options_.name = detail::name_of(options);
+  }
 
   template <class... Args>
   auto operator()(Args&&... args) const& {
@@ -54,7 +56,7 @@ private:
                     "async_to_sync: this callable is blocking, it returns no awaitable: just call it, or "
                     "write ensure_sync");
       if constexpr (async) {
-        detail::check_may_block("async_to_sync", where_);
+        detail::check_may_block("async_to_sync", where_, options_.name);
         if (detail::is_empty_callable(callable)) detail::refuse_empty_callable("async_to_sync", where_);
         using state = detail::awaited_call<F, std::decay_t<Args>...>;
         const detail::ref_ptr<state> made(

@@ -41,8 +41,12 @@ class lane;
 class loop;
 struct thread_state;
 
-/// Throws misuse_error, running_loop, when the calling thread may not block. `what` names the call.
-BOTHWORLDS_API void check_may_block(const char* what, std::source_location where);
+/// Throws misuse_error, running_loop, when the calling thread may not block. `what` is the function that was called,
+/// `name` what reports call this call of it; null: nothing.
+BOTHWORLDS_API void check_may_block(const char* what, std::source_location where, const char* name);
+
+/// options.name, copied for the life of the process; null if there is none.
+BOTHWORLDS_API const char* name_of(const async_options& options);
 
 class BOTHWORLDS_API async_call : public ref_counted {
 public:
