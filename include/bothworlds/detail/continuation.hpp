@@ -53,7 +53,7 @@ public:
   explicit operator bool() const noexcept { return actions_ != nullptr; }
 
   void reset() noexcept {
-    if (const auto* actions = std::exchange(actions_, nullptr)) actions->destroy(&storage_);
+    if (const auto* known = std::exchange(actions_, nullptr)) known->destroy(&storage_);
   }
 
   /// Calls it and leaves this empty. The storage is free before the call is made.
