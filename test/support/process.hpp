@@ -25,8 +25,6 @@ inline std::set<std::string> entries_of(const char* directory) {
   return names;
 }
 
-inline std::size_t thread_count() { return entries_of("/proc/self/task").size(); }
-
 inline bool thread_exists(long id) { return entries_of("/proc/self/task").contains(std::to_string(id)); }
 
 inline std::string thread_name(long id) {

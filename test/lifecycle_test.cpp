@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Beginnings and ends: loops that stop or die under their callers, threads that come and go, forked children.
+
+#include "support/kernel_thread_id.hpp"
+#include "support/loop_tools.hpp"
+#include "support/process.hpp"
+
+#include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/error.hpp>
+#include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/thread_sensitive.hpp>
+#include <bothworlds/worker_pool.hpp>
+
+#include <boost/asio/detached.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include <doctest/doctest.h>
+
+#include <future>
+#include <memory>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include <sys/resource.h>
+
+using namespace bothworlds::testing;
+using bothworlds::async_to_sync;
+using bothworlds::errc;
+using bothworlds::sync_to_async;
+using bothworlds::worker_pool;
+using bothworlds::worker_pool_options;
+
+#if defined(__SANITIZE_THREAD__)
+#define TEST_UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TEST_UNDER_TSAN 1
+#endif
+#endif
+#if defined(TEST_UNDER_TSAN)
+// A forked child may start threads.
+extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
+#endif
+
+namespace {
+
+awaitable<void> wait_for_ever() {
+  auto executor = co_await asio::this_coro::executor;
+  loop_event never(executor);
+  co_await never.wait();
+}
+
+awaitable<int> answer() {
+  auto call = sync_to_async([] { return 42; });
+  co_await yield_to_loop();
+  co_return co_await call();
+}
+
+awaitable<int> sensitive_answer() {
+  auto call = sync_to_async([] { return 42; }, {.thread_sensitive = true});
+  co_return co_await call();
+}
+
+/// Calls async_to_sync(wait_for_ever) and gives the code of the library's error that it ends with.
+boost::system::error_code code_of_waiting() {
+  try {
+    async_to_sync(wait_for_ever)();
+  } catch (const bothworlds::error& e) {
+    return e.report().empty() ? boost::system::error_code() : e.code();
+  }
+  return {};
+}
+
+} // namespace
+
+TEST_CASE("parent_loop_stopped: a worker that calls back into a loop that has stopped gets loop_stopped") {
+  gate running, go_on;
+  std::promise<boost::system::error_code> outcome;
+  asio::io_context loop;
+  auto on_worker = sync_to_async([&] {
+    running.open();
+    go_on.wait();
+    outcome.set_value(code_of_waiting());
+  });
+  asio::co_spawn(loop, [&] { return on_worker(); }, asio::detached);
+  std::thread driver([&] { loop.run(); });
+  running.wait();
+  loop.stop();
+  driver.join();
+  go_on.open();
+  CHECK(outcome.get_future().get() == errc::loop_stopped);
+}
+
+TEST_CASE("parent_loop_stopped: a worker that is blocked in a call when its loop stops gets loop_stopped") {
+  std::promise<boost::system::error_code> outcome;
+  asio::io_context loop;
+  auto on_worker = sync_to_async([&] { outcome.set_value(code_of_waiting()); });
+  gate blocked;
+  asio::co_spawn(
+      loop,
+      [&]() -> awaitable<void> {
+        auto executor = co_await asio::this_coro::executor;
+        child_task task(executor, [&] { return on_worker(); });
+        const bool in_bridge = co_await comes_true_on_loop(
+            [] { return bothworlds::default_worker_pool().stats().blocked_in_bridge == 1; });
+        CHECK(in_bridge);
+        blocked.open();
+        co_await task.join();
+      },
+      asio::detached);
+  std::thread driver([&] { loop.run(); });
+  blocked.wait();
+  loop.stop();
+  driver.join();
+  CHECK(outcome.get_future().get() == errc::loop_stopped);
+}
+
+TEST_CASE("parent_loop_stopped: a loop that dies fails its waiters with loop_stopped") {
+  SUBCASE("blocked when it dies") {
+    std::promise<boost::system::error_code> outcome;
+    auto loop = std::make_unique<asio::io_context>();
+    auto on_worker = sync_to_async([&] { outcome.set_value(code_of_waiting()); });
+    bool inner_frame_destroyed = false;
+    struct on_exit {
+      bool& flag;
+      ~on_exit() { flag = true; }
+    };
+    asio::co_spawn(
+        *loop,
+        [&]() -> awaitable<void> {
+          on_exit guard{inner_frame_destroyed};
+          co_await on_worker();
+        },
+        asio::detached);
+    asio::steady_timer poll(*loop);
+    asio::co_spawn(
+        *loop,
+        [&]() -> awaitable<void> {
+          const bool in_bridge = co_await comes_true_on_loop(
+              [] { return bothworlds::default_worker_pool().stats().blocked_in_bridge == 1; });
+          CHECK(in_bridge);
+          loop->stop();
+        },
+        asio::detached);
+    loop->run();
+    poll.cancel();
+    loop.reset();
+    CHECK(outcome.get_future().get() == errc::loop_stopped);
+    CHECK(inner_frame_destroyed);
+  }
+  SUBCASE("gone before the call") {
+    gate running, go_on;
+    std::promise<boost::system::error_code> outcome;
+    auto loop = std::make_unique<asio::io_context>();
+    auto on_worker = sync_to_async([&] {
+      running.open();
+      go_on.wait();
+      outcome.set_value(code_of_waiting());
+    });
+    asio::co_spawn(*loop, [&] { return on_worker(); }, asio::detached);
+    std::thread driver([&] { loop->run(); });
+    running.wait();
+    loop->stop();
+    driver.join();
+    loop.reset();
+    go_on.open();
+    CHECK(outcome.get_future().get() == errc::loop_stopped);
+  }
+}
+
+TEST_CASE("parent_loop_stopped: a thread-sensitive call in a context ends too, and its lane serves others") {
+  std::promise<boost::system::error_code> outcome;
+  gate running;
+  auto loop = std::make_unique<asio::io_context>();
+  auto on_lane = sync_to_async(
+      [&] {
+        running.open();
+        outcome.set_value(code_of_waiting());
+      },
+      {.thread_sensitive = true});
+  asio::co_spawn(*loop, [&] { return on_lane(); }, asio::detached);
+  std::thread driver([&] { loop->run(); });
+  running.wait();
+  loop->stop();
+  driver.join();
+  loop.reset();
+  CHECK(outcome.get_future().get() == errc::loop_stopped);
+  run_async_root([&]() -> awaitable<void> {
+    const int got = co_await sensitive_answer();
+    CHECK(got == 42);
+  });
+}
+
+TEST_CASE("a loop that dies while a callable runs: the callable ends in peace, its result is destroyed") {
+  static std::atomic<int> living{0};
+  struct tracked {
+    tracked() { ++living; }
+    tracked(tracked&&) noexcept { ++living; }
+    ~tracked() { --living; }
+  };
+  for (bool stop_first : {false, true}) {
+    gate running, release, ended;
+    auto loop = std::make_unique<asio::io_context>();
+    auto call = sync_to_async([&] {
+      running.open();
+      release.wait();
+      ended.open();
+      return tracked();
+    });
+    asio::co_spawn(*loop, [&]() -> awaitable<void> { co_await call(); }, asio::detached);
+    std::thread driver([&] {
+      if (stop_first)
+        loop->run();
+      else
+        loop->run_one();
+    });
+    running.wait();
+    loop->stop();
+    driver.join();
+    loop.reset();
+    release.open();
+    ended.wait();
+    CHECK(comes_true([] { return living == 0; }));
+    CHECK(comes_true([] { return bothworlds::default_worker_pool().stats().busy == 0; }));
+  }
+}
+
+TEST_CASE("calls that are queued when their loop dies never run") {
+  worker_pool pool(worker_pool_options{.soft_limit = 1, .hard_limit = 1});
+  gate running, release;
+  std::atomic<int> touched{0};
+  auto loop = std::make_unique<asio::io_context>();
+  auto occupy = sync_to_async(
+      [&] {
+        running.open();
+        release.wait();
+      },
+      {.pool = &pool});
+  auto queued = sync_to_async([&] { ++touched; }, {.pool = &pool});
+  asio::co_spawn(*loop, [&] { return occupy(); }, asio::detached);
+  for (int i = 0; i < 10; ++i) asio::co_spawn(*loop, [&] { return queued(); }, asio::detached);
+  loop->poll();
+  running.wait();
+  loop.reset();
+  release.open();
+  CHECK(pool.shutdown(std::chrono::seconds(60)).empty());
+  CHECK(touched == 0);
+}
+
+TEST_CASE("a parent asio::thread_pool that is stopped fails its waiters") {
+  std::promise<boost::system::error_code> outcome;
+  gate running, go_on;
+  asio::thread_pool threads(1);
+  auto on_worker = sync_to_async([&] {
+    running.open();
+    go_on.wait();
+    outcome.set_value(code_of_waiting());
+  });
+  asio::co_spawn(threads, [&] { return on_worker(); }, asio::detached);
+  running.wait();
+  threads.stop();
+  threads.join();
+  go_on.open();
+  CHECK(outcome.get_future().get() == errc::loop_stopped);
+}
+
+TEST_CASE("a stopped loop that is run again goes on") {
+  asio::io_context loop;
+  gate running, release;
+  int got = 0;
+  auto call = sync_to_async([&] {
+    running.open();
+    release.wait();
+    return 42;
+  });
+  asio::co_spawn(
+      loop,
+      [&]() -> awaitable<void> {
+        const int result = co_await call();
+        got = result;
+      },
+      asio::detached);
+  std::thread driver([&] { loop.run(); });
+  running.wait();
+  loop.stop();
+  driver.join();
+  release.open();
+  CHECK(comes_true([] { return bothworlds::default_worker_pool().stats().busy == 0; }));
+  CHECK(got == 0);
+  loop.restart();
+  loop.run();
+  CHECK(got == 42);
+}
+
+TEST_CASE("threads that come and go leave no thread and no file behind") {
+  auto once = [] {
+    const int got = async_to_sync(answer)();
+    CHECK(got == 42);
+    async_to_sync(sensitive_answer)();
+  };
+  for (int i = 0; i < 5; ++i) std::thread(once).join();
+  const auto files = entries_of("/proc/self/fd").size();
+  const int threads = kernel_thread_count();
+  for (int i = 0; i < 50; ++i) std::thread(once).join();
+  CHECK(comes_true([&] { return kernel_thread_count() <= threads + 1; }));
+  CHECK(entries_of("/proc/self/fd").size() <= files + 8);
+}
+
+TEST_CASE("a thread that ends while a task of its loop is still waiting ends cleanly") {
+  bool destroyed = false;
+  std::thread([&] {
+    struct on_exit {
+      bool* flag;
+      ~on_exit() { *flag = true; }
+    };
+    async_to_sync([&]() -> awaitable<void> {
+      auto executor = co_await asio::this_coro::executor;
+      asio::co_spawn(
+          executor,
+          [&destroyed]() -> awaitable<void> {
+            on_exit guard{&destroyed};
+            co_await wait_for_ever();
+          },
+          asio::detached);
+      co_await yield_to_loop();
+    })();
+    CHECK_FALSE(destroyed);
+  }).join();
+  CHECK(destroyed);
+}
+
+TEST_CASE("no_thread_per_call: a thousand crossings of every kind need no more threads than ten did") {
+  run_async_root([]() -> awaitable<void> {
+    auto nested = sync_to_async([] {
+      return async_to_sync(answer)() + async_to_sync(sensitive_answer)();
+    });
+    for (int i = 0; i < 10; ++i) co_await nested();
+    const int before = kernel_thread_count();
+    int most = 0;
+    for (int i = 0; i < 1000; ++i) {
+      const int got = co_await nested();
+      CHECK(got == 84);
+      most = std::max(most, kernel_thread_count());
+    }
+    CHECK(most <= before + 2);
+  });
+}
+
+TEST_CASE("fork_with_warm_pool: the child works, or gets forked_child; it does not hang") {
+  run_async_root([]() -> awaitable<void> {
+    co_await answer();
+    co_await sensitive_answer();
+  });
+  async_to_sync(answer)();
+  worker_pool own_pool;
+  auto on_own_pool = sync_to_async([] { return 42; }, {.pool = &own_pool});
+  run_async_root([&]() -> awaitable<void> { co_await on_own_pool(); });
+
+  auto works_or_says_so = [](auto attempt) {
+    return exit_code_of_child([&] {
+      try {
+        return attempt() == 42 ? 42 : 1;
+      } catch (const bothworlds::error& e) {
+        return e.code() == errc::forked_child ? 42 : 2;
+      }
+    });
+  };
+  CHECK(works_or_says_so([] { return async_to_sync(answer)(); }) == 42);
+  CHECK(works_or_says_so([] { return async_to_sync(sensitive_answer)(); }) == 42);
+  CHECK(works_or_says_so([] {
+          int got = 0;
+          run_async_root([&]() -> awaitable<void> { got = co_await answer(); });
+          return got;
+        }) == 42);
+  CHECK(works_or_says_so([] {
+          int got = 0;
+          run_async_root([&]() -> awaitable<void> { got = co_await sensitive_answer(); });
+          return got;
+        }) == 42);
+  CHECK(works_or_says_so([&] {
+          int got = 0;
+          run_async_root([&]() -> awaitable<void> { got = co_await on_own_pool(); });
+          return got;
+        }) == 42);
+  // The parent is none the worse.
+  CHECK(async_to_sync(answer)() == 42);
+  run_async_root([&]() -> awaitable<void> {
+    const int got = co_await on_own_pool();
+    CHECK(got == 42);
+  });
+}
+
+TEST_CASE("fork_with_warm_pool: forked at any moment, while the pool is busy") {
+  gate stop;
+  std::vector<std::thread> hammers;
+  for (int t = 0; t < 2; ++t)
+    hammers.emplace_back([&] {
+      run_async_root([&]() -> awaitable<void> {
+        while (!stop.is_open()) {
+          co_await answer();
+          co_await sensitive_answer();
+        }
+      });
+    });
+  int good = 0;
+  for (int i = 0; i < 20; ++i)
+    good += exit_code_of_child([] {
+      try {
+        return async_to_sync(answer)();
+      } catch (const bothworlds::error& e) {
+        return e.code() == errc::forked_child ? 42 : 2;
+      }
+    }) == 42;
+  stop.open();
+  for (auto& hammer : hammers) hammer.join();
+  CHECK(good == 20);
+}
+
+TEST_CASE("test_multiprocessing: forked in a callable, before and after a nested call") {
+  for (bool sensitive : {false, true}) {
+    run_async_root([=]() -> awaitable<void> {
+      auto fork_in_callable = sync_to_async(
+          [] {
+            auto child = [] {
+              // Neither the parent's loop nor its workers are here.
+              return async_to_sync([]() -> awaitable<int> {
+                co_await yield_to_loop();
+                co_return 42;
+              })();
+            };
+            int good = exit_code_of_child(child) == 42;
+            async_to_sync(yield_to_loop)();
+            good += exit_code_of_child(child) == 42;
+            return good;
+          },
+          {.thread_sensitive = sensitive});
+      const int good = co_await fork_in_callable();
+      CHECK(good == 2);
+    });
+  }
+}
+
+TEST_CASE("thread_creation_fails: what no new thread can serve is served by a live one") {
+#if defined(__SANITIZE_ADDRESS__) || defined(TEST_UNDER_TSAN)
+  // The sanitizers' own mappings do not fit under a limit on the address space.
+  MESSAGE("not under this sanitizer");
+#else
+  const int code = exit_code_of_child([] {
+    // Stacks that no cache of the C library's has.
+    worker_pool pool(worker_pool_options{.soft_limit = 4, .stack_size = std::size_t{64} << 20});
+    int sum = 0;
+    run_async_root([&]() -> awaitable<void> {
+      auto executor = co_await asio::this_coro::executor;
+      gate running, release;
+      auto occupy = sync_to_async(
+          [&] {
+            running.open();
+            release.wait();
+            return 20;
+          },
+          {.pool = &pool});
+      auto quick = sync_to_async([] { return 22; }, {.pool = &pool});
+      int first = 0, second = 0;
+      child_task occupant(executor, [&]() -> awaitable<void> { first = co_await occupy(); });
+      co_await yield_to_loop();
+      running.wait();
+      // Not another such stack can be mapped now.
+      std::size_t pages = 0;
+      std::ifstream("/proc/self/statm") >> pages;
+      const rlim_t limit = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + (rlim_t{16} << 20);
+      const rlimit little_more{limit, limit};
+      ::setrlimit(RLIMIT_AS, &little_more);
+      child_task queued(executor, [&]() -> awaitable<void> { second = co_await quick(); });
+      co_await yield_to_loop();
+      release.open();
+      co_await occupant.join();
+      co_await queued.join();
+      sum = first + second;
+    });
+    return sum;
+  });
+  CHECK(code == 42);
+#endif
+}

@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: BSL-1.0
+
+#include <bothworlds/worker_pool.hpp>
+
+#include "support/kernel_thread_id.hpp"
+#include "support/loop_tools.hpp"
+#include "support/process.hpp"
+
+#include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/error.hpp>
+#include <bothworlds/sync_to_async.hpp>
+
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/use_future.hpp>
+
+#include <doctest/doctest.h>
+
+#include <csignal>
+#include <future>
+#include <latch>
+#include <mutex>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace bothworlds::testing;
+using bothworlds::errc;
+using bothworlds::on_full;
+using bothworlds::sync_to_async;
+using bothworlds::worker_pool;
+using bothworlds::worker_pool_options;
+
+namespace {
+
+boost::system::error_code code_of(const std::exception_ptr& failure) {
+  try {
+    if (failure) std::rethrow_exception(failure);
+  } catch (const boost::system::system_error& e) {
+    return e.code();
+  }
+  return {};
+}
+
+/// Awaits `call` and gives the code of the error that it ends with.
+template <class Call>
+awaitable<boost::system::error_code> outcome(Call& call) {
+  std::exception_ptr failure;
+  try {
+    co_await call();
+  } catch (const bothworlds::error&) {
+    failure = std::current_exception();
+  }
+  co_return code_of(failure);
+}
+
+} // namespace
+
+TEST_CASE("no thread is started before the first call") {
+  const int before = kernel_thread_count();
+  worker_pool pool;
+  CHECK(kernel_thread_count() == before);
+  CHECK(pool.stats().threads == 0);
+}
+
+TEST_CASE("the pool grows to its soft limit, one thread for a call that finds no idle one, and no further") {
+  worker_pool pool(worker_pool_options{.soft_limit = 3});
+  std::set<long> threads;
+  std::mutex mutex;
+  in_flight inside;
+  run_async_root([&]() -> awaitable<void> {
+    auto executor = co_await asio::this_coro::executor;
+    gate release;
+    std::latch three_running(3);
+    auto call = sync_to_async(
+        [&] {
+          in_flight::visit here(inside);
+          {
+            std::lock_guard lock(mutex);
+            threads.insert(kernel_thread_id());
+          }
+          if (!three_running.try_wait()) three_running.count_down();
+          release.wait();
+        },
+        {.pool = &pool});
+    std::vector<child_task> calls;
+    for (int i = 0; i < 3; ++i) calls.emplace_back(executor, [&] { return call(); });
+    co_await yield_to_loop();
+    three_running.wait();
+    for (int i = 0; i < 7; ++i) calls.emplace_back(executor, [&] { return call(); });
+    co_await yield_to_loop();
+    const auto stats = pool.stats();
+    CHECK(stats.threads == 3);
+    CHECK(stats.busy == 3);
+    CHECK(stats.blocked_in_bridge == 0);
+    CHECK(stats.queued == 7);
+    CHECK(stats.compensations == 0);
+    release.open();
+    for (auto& one : calls) co_await one.join();
+    const bool counted = co_await comes_true_on_loop([&] { return pool.stats().completed == 10; });
+    CHECK(counted);
+    CHECK(pool.stats().queued == 0);
+    CHECK(pool.stats().oldest_queued.count() == 0);
+  });
+  CHECK(threads.size() == 3);
+  CHECK(inside.max() == 3);
+}
+
+TEST_CASE("calls one after another use one thread") {
+  worker_pool pool(worker_pool_options{.soft_limit = 8});
+  std::set<long> threads;
+  run_async_root([&]() -> awaitable<void> {
+    auto call = sync_to_async(kernel_thread_id, {.pool = &pool});
+    for (int i = 0; i < 100; ++i) {
+      const long id = co_await call();
+      threads.insert(id);
+    }
+  });
+  // A call may find its predecessor's worker not yet back at rest.
+  CHECK(threads.size() <= 2);
+  CHECK(pool.stats().threads <= 2);
+}
+
+TEST_CASE("idle workers leave, and come back when they are needed") {
+  worker_pool pool(worker_pool_options{.soft_limit = 2, .idle_timeout = std::chrono::milliseconds(5)});
+  for (int round = 0; round < 3; ++round) {
+    long id = 0;
+    run_async_root([&]() -> awaitable<void> {
+      auto call = sync_to_async(kernel_thread_id, {.pool = &pool});
+      id = co_await call();
+    });
+    CHECK(id != 0);
+    CHECK(comes_true([&] { return pool.stats().threads == 0; }));
+    CHECK(comes_true([&] { return !thread_exists(id); }));
+  }
+}
+
+TEST_CASE("calls that come while workers leave are not lost") {
+  worker_pool pool(worker_pool_options{.soft_limit = 2, .idle_timeout = std::chrono::milliseconds(1)});
+  run_async_root([&]() -> awaitable<void> {
+    auto executor = co_await asio::this_coro::executor;
+    asio::steady_timer timer(executor);
+    int sum = 0;
+    auto call = sync_to_async([] { return 1; }, {.pool = &pool});
+    for (int i = 0; i < 300; ++i) {
+      const int one = co_await call();
+      sum += one;
+      timer.expires_after(std::chrono::microseconds(900 + i));
+      co_await timer.async_wait(asio::use_awaitable);
+    }
+    CHECK(sum == 300);
+  });
+}
+
+TEST_CASE("the operating system's threads carry the pool's name") {
+  worker_pool pool(worker_pool_options{.name = "alpha"});
+  worker_pool long_named(worker_pool_options{.name = "a-name-of-more-than-fifteen"});
+  run_async_root([&]() -> awaitable<void> {
+    auto name = [] { return thread_name(kernel_thread_id()); };
+    auto call = sync_to_async(name, {.pool = &pool});
+    const std::string got = co_await call();
+    CHECK(got.starts_with("alpha-"));
+    auto long_call = sync_to_async(name, {.pool = &long_named});
+    const std::string cut = co_await long_call();
+    CHECK(cut.starts_with("a-name-of"));
+    auto default_call = sync_to_async(name);
+    const std::string of_default = co_await default_call();
+    CHECK(of_default.starts_with("bothworlds"));
+  });
+}
+
+TEST_CASE("hooks run on the worker: one at its start, one at its end") {
+  std::mutex mutex;
+  std::vector<long> started, stopped;
+  long ran_on = 0;
+  {
+    worker_pool_options options{.soft_limit = 1};
+    options.on_thread_start = [&] {
+      std::lock_guard lock(mutex);
+      started.push_back(kernel_thread_id());
+    };
+    options.on_thread_stop = [&] {
+      std::lock_guard lock(mutex);
+      stopped.push_back(kernel_thread_id());
+    };
+    worker_pool pool(options);
+    run_async_root([&]() -> awaitable<void> {
+      auto call = sync_to_async(
+          [&] {
+            std::lock_guard lock(mutex);
+            CHECK(started.size() == 1);
+            CHECK(stopped.empty());
+            return kernel_thread_id();
+          },
+          {.pool = &pool});
+      ran_on = co_await call();
+    });
+  }
+  CHECK(comes_true([&] {
+    std::lock_guard lock(mutex);
+    return !stopped.empty();
+  }));
+  std::lock_guard lock(mutex);
+  CHECK(started == std::vector<long>{ran_on});
+  CHECK(stopped == std::vector<long>{ran_on});
+}
+
+TEST_CASE("throwing_observer: hooks that throw cost nobody a call, nor the pool its thread") {
+  std::atomic<int> starts{0}, stops{0};
+  {
+    worker_pool_options options{.soft_limit = 2, .idle_timeout = std::chrono::milliseconds(5)};
+    options.on_thread_start = [&] {
+      ++starts;
+      throw std::runtime_error("start hook");
+    };
+    options.on_thread_stop = [&] {
+      ++stops;
+      throw 42;
+    };
+    worker_pool pool(options);
+    for (int round = 0; round < 2; ++round) {
+      run_async_root([&]() -> awaitable<void> {
+        auto call = sync_to_async([] { return 42; }, {.pool = &pool});
+        for (int i = 0; i < 10; ++i) {
+          const int got = co_await call();
+          CHECK(got == 42);
+        }
+      });
+      CHECK(comes_true([&] { return pool.stats().threads == 0; }));
+    }
+    CHECK(pool.stats().completed == 20);
+  }
+  CHECK(starts >= 2);
+  CHECK(comes_true([&] { return stops == starts; }));
+}
+
+TEST_CASE("all signals are blocked in workers") {
+  run_async_root([]() -> awaitable<void> {
+    auto unblocked = sync_to_async([] {
+      sigset_t mask;
+      pthread_sigmask(SIG_BLOCK, nullptr, &mask);
+      int open = 0;
+      for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGCHLD, SIGPIPE})
+        open += !sigismember(&mask, signal);
+      return open;
+    });
+    const int open = co_await unblocked();
+    CHECK(open == 0);
+  });
+  // The thread that starts a worker keeps its own mask.
+  sigset_t mask;
+  pthread_sigmask(SIG_BLOCK, nullptr, &mask);
+  CHECK_FALSE(sigismember(&mask, SIGTERM));
+}
+
+TEST_CASE("get_executor serves plain Asio code") {
+  worker_pool pool(worker_pool_options{.name = "beta"});
+  auto executor = pool.get_executor();
+  const long self = kernel_thread_id();
+  const auto name_of_this = [] { return thread_name(kernel_thread_id()); };
+
+  auto posted = asio::post(executor, asio::use_future(name_of_this));
+  CHECK(posted.get().starts_with("beta-"));
+
+  auto spawned = asio::co_spawn(
+      executor,
+      []() -> awaitable<long> {
+        co_await yield_to_loop();
+        co_return kernel_thread_id();
+      },
+      asio::use_future);
+  CHECK(spawned.get() != self);
+
+  asio::io_context loop;
+  asio::steady_timer timer(loop, std::chrono::milliseconds(1));
+  std::promise<std::string> fired;
+  timer.async_wait(asio::bind_executor(executor, [&](boost::system::error_code) { fired.set_value(name_of_this()); }));
+  loop.run();
+  CHECK(fired.get_future().get().starts_with("beta-"));
+  CHECK(executor == pool.get_executor());
+}
+
+TEST_CASE("a function that throws on get_executor leaves the pool as it was") {
+  worker_pool pool(worker_pool_options{.soft_limit = 1});
+  asio::post(pool.get_executor(), [] { throw std::runtime_error("reported on stderr"); });
+  auto next = asio::post(pool.get_executor(), asio::use_future([] { return 42; }));
+  CHECK(next.get() == 42);
+}
+
+TEST_CASE("queue_limit: reject fails the call with queue_full, and the callable is not touched") {
+  worker_pool pool(worker_pool_options{
+      .soft_limit = 1, .hard_limit = 1, .queue_limit = 1, .when_full = on_full::reject});
+  run_async_root([&]() -> awaitable<void> {
+    auto executor = co_await asio::this_coro::executor;
+    gate running, release;
+    auto occupy = sync_to_async(
+        [&] {
+          running.open();
+          release.wait();
+        },
+        {.pool = &pool});
+    std::atomic<int> ran{0};
+    auto call = sync_to_async([&] { ++ran; }, {.pool = &pool});
+    child_task occupant(executor, [&] { return occupy(); });
+    co_await yield_to_loop();
+    running.wait();
+    child_task queued(executor, [&] { return call(); });
+    co_await yield_to_loop();
+    const auto refused = co_await outcome(call);
+    CHECK(refused == errc::queue_full);
+    CHECK(ran == 0);
+    release.open();
+    co_await occupant.join();
+    co_await queued.join();
+    CHECK(ran == 1);
+    co_await call();
+    CHECK(ran == 2);
+  });
+}
+
+TEST_CASE("queue_limit: caller_runs runs the callable on the awaiting loop's thread") {
+  worker_pool pool(worker_pool_options{
+      .soft_limit = 1, .hard_limit = 1, .queue_limit = 1, .when_full = on_full::caller_runs});
+  run_async_root([&]() -> awaitable<void> {
+    auto executor = co_await asio::this_coro::executor;
+    gate running, release;
+    auto occupy = sync_to_async(
+        [&] {
+          running.open();
+          release.wait();
+        },
+        {.pool = &pool});
+    auto where = sync_to_async(kernel_thread_id, {.pool = &pool});
+    auto fails = sync_to_async([] { throw 7; }, {.pool = &pool});
+    child_task occupant(executor, [&] { return occupy(); });
+    co_await yield_to_loop();
+    running.wait();
+    long queued_ran_on = 0;
+    child_task queued(executor, [&]() -> awaitable<void> { queued_ran_on = co_await where(); });
+    co_await yield_to_loop();
+    const long ran_on = co_await where();
+    CHECK(ran_on == kernel_thread_id());
+    int thrown = 0;
+    try {
+      co_await fails();
+    } catch (int n) {
+      thrown = n;
+    }
+    CHECK(thrown == 7);
+    release.open();
+    co_await occupant.join();
+    co_await queued.join();
+    CHECK(queued_ran_on != kernel_thread_id());
+  });
+}
+
+TEST_CASE("queue_limit: suspend makes the call wait until there is room, and loses none") {
+  worker_pool pool(worker_pool_options{
+      .soft_limit = 1, .hard_limit = 1, .queue_limit = 2, .when_full = on_full::suspend});
+  run_async_root([&]() -> awaitable<void> {
+    auto executor = co_await asio::this_coro::executor;
+    std::atomic<int> ran{0};
+    auto call = sync_to_async([&] { ++ran; }, {.pool = &pool});
+    std::vector<child_task> calls;
+    for (int i = 0; i < 100; ++i) calls.emplace_back(executor, [&] { return call(); });
+    for (auto& one : calls) co_await one.join();
+    CHECK(ran == 100);
+  });
+}
+
+TEST_CASE("shutdown waits for what runs and for what is queued, and then has nothing to list") {
+  worker_pool pool(worker_pool_options{.soft_limit = 1});
+  gate running, release;
+  std::atomic<int> ended{0};
+  std::thread loop([&] {
+    run_async_root([&]() -> awaitable<void> {
+      auto executor = co_await asio::this_coro::executor;
+      auto call = sync_to_async(
+          [&] {
+            running.open();
+            release.wait();
+            ++ended;
+          },
+          {.pool = &pool});
+      child_task first(executor, [&] { return call(); });
+      child_task second(executor, [&] { return call(); });
+      co_await first.join();
+      co_await second.join();
+    });
+  });
+  running.wait();
+  CHECK(comes_true([&] { return pool.stats().queued == 1; }));
+  std::thread releaser([&] { release.open(); });
+  CHECK(pool.shutdown(std::chrono::seconds(60)).empty());
+  CHECK(ended == 2);
+  loop.join();
+  releaser.join();
+}
+
+TEST_CASE("shutdown lists what did not end, and fails what never ran") {
+  worker_pool pool(worker_pool_options{.soft_limit = 1});
+  gate running, release;
+  std::atomic<bool> touched{false};
+  boost::system::error_code queued_outcome;
+  std::atomic<long> worker{0};
+  std::thread loop([&] {
+    run_async_root([&]() -> awaitable<void> {
+      auto executor = co_await asio::this_coro::executor;
+      auto stuck = sync_to_async(
+          [&] {
+            worker = kernel_thread_id();
+            running.open();
+            release.wait();
+          },
+          {.pool = &pool, .name = "stuck"});
+      auto queued = sync_to_async([&] { touched = true; }, {.pool = &pool, .name = "queued"});
+      child_task first(executor, [&] { return stuck(); });
+      queued_outcome = co_await outcome(queued);
+      // What was never run fails while the other one still runs.
+      CHECK_FALSE(release.is_open());
+      release.open();
+      co_await first.join();
+    });
+  });
+  running.wait();
+  CHECK(comes_true([&] { return pool.stats().queued == 1; }));
+  const auto left = pool.shutdown(std::chrono::milliseconds(10));
+  loop.join();
+  REQUIRE(left.size() == 2);
+  CHECK(left[0].name == "stuck");
+  CHECK(left[0].running_for.count() >= 0);
+  CHECK(left[0].kernel_thread_id == worker);
+  CHECK(std::string_view(left[0].where.file_name()).ends_with("worker_pool_test.cpp"));
+  CHECK(left[1].name == "queued");
+  CHECK(left[1].kernel_thread_id == 0);
+  CHECK_FALSE(touched);
+  CHECK(queued_outcome == errc::pool_closed);
+  CHECK(pool.shutdown(std::chrono::seconds(60)).empty());
+}
+
+TEST_CASE("call_after_shutdown: refused with pool_closed, by the bridge and by the executor") {
+  worker_pool pool;
+  auto executor = pool.get_executor();
+  run_async_root([&]() -> awaitable<void> {
+    auto call = sync_to_async([] { return 42; }, {.pool = &pool});
+    const int got = co_await call();
+    CHECK(got == 42);
+  });
+  CHECK(pool.shutdown(std::chrono::seconds(60)).empty());
+  CHECK(pool.shutdown(std::chrono::seconds(60)).empty());
+  bool touched = false;
+  run_async_root([&]() -> awaitable<void> {
+    auto call = sync_to_async([&] { touched = true; }, {.pool = &pool});
+    for (int i = 0; i < 3; ++i) {
+      const auto refused = co_await outcome(call);
+      CHECK(refused == errc::pool_closed);
+    }
+  });
+  boost::system::error_code refused;
+  try {
+    asio::post(executor, [&] { touched = true; });
+  } catch (const bothworlds::error& e) {
+    refused = e.code();
+  }
+  CHECK(refused == errc::pool_closed);
+  CHECK_FALSE(touched);
+  CHECK(comes_true([&] { return pool.stats().threads == 0; }));
+}
+
+TEST_CASE("call_after_shutdown: calls that race with the shutdown run or are refused, none is lost") {
+  for (int round = 0; round < 20; ++round) {
+    worker_pool pool(worker_pool_options{.soft_limit = 2});
+    std::atomic<int> ran{0};
+    int completed = 0, refused = 0;
+    gate begun;
+    std::thread loop([&] {
+      run_async_root([&]() -> awaitable<void> {
+        auto call = sync_to_async([&] { ++ran; }, {.pool = &pool});
+        for (int i = 0; i < 200; ++i) {
+          if (i == 20) begun.open();
+          const auto code = co_await outcome(call);
+          if (code)
+            refused += code == errc::pool_closed;
+          else
+            ++completed;
+        }
+      });
+    });
+    begun.wait();
+    CHECK(pool.shutdown(std::chrono::seconds(60)).empty());
+    loop.join();
+    CHECK(completed + refused == 200);
+    CHECK(ran == completed);
+  }
+}
+
+TEST_CASE("the destructor waits for its calls, and its threads are gone") {
+  std::atomic<int> ran{0};
+  std::vector<std::future<void>> results;
+  {
+    worker_pool pool(worker_pool_options{.soft_limit = 2});
+    for (int i = 0; i < 100; ++i)
+      results.push_back(bothworlds::async_offload([&] { ++ran; }, asio::use_future, {.pool = &pool}));
+  }
+  CHECK(ran == 100);
+  for (auto& result : results) result.get();
+}
+
+TEST_CASE("limits that contradict each other are refused") {
+  boost::system::error_code code;
+  try {
+    worker_pool pool(worker_pool_options{.soft_limit = 4, .hard_limit = 2});
+  } catch (const bothworlds::misuse_error& e) {
+    code = e.code();
+  }
+  CHECK(code == errc::invalid_options);
+}
+
+TEST_CASE("the default pool is one for the process") {
+  worker_pool* from_a_thread = nullptr;
+  std::thread([&] { from_a_thread = &bothworlds::default_worker_pool(); }).join();
+  CHECK(from_a_thread == &bothworlds::default_worker_pool());
+}
+
+TEST_CASE("thread_creation_fails: a call that no thread can serve fails with a typed error, and does not run") {
+  worker_pool pool(worker_pool_options{.soft_limit = 2, .stack_size = std::size_t{1} << 46});
+  run_async_root([&]() -> awaitable<void> {
+    bool touched = false;
+    auto call = sync_to_async([&] { touched = true; }, {.pool = &pool});
+    for (int i = 0; i < 3; ++i) {
+      bool typed = false;
+      try {
+        co_await call();
+      } catch (const boost::system::system_error& e) {
+        typed = e.code().failed();
+      }
+      CHECK(typed);
+    }
+    CHECK_FALSE(touched);
+    CHECK(pool.stats().threads == 0);
+    CHECK(pool.stats().busy == 0);
+    CHECK(pool.stats().queued == 0);
+  });
+  CHECK(pool.shutdown(std::chrono::seconds(1)).empty());
+}
+
+TEST_CASE("thread_creation_fails: under a sync root the caller's own thread can serve the call") {
+  worker_pool pool(worker_pool_options{.soft_limit = 2, .stack_size = std::size_t{1} << 46});
+  long ran_on = 0;
+  bool typed = false;
+  bothworlds::async_to_sync([&]() -> awaitable<void> {
+    auto call = sync_to_async(kernel_thread_id, {.pool = &pool});
+    try {
+      ran_on = co_await call();
+    } catch (const boost::system::system_error& e) {
+      typed = e.code().failed();
+    }
+  })();
+  // It ran on a thread that lives, or there was an error: one of the two.
+  CHECK((ran_on == kernel_thread_id()) != typed);
+}
