@@ -32,6 +32,7 @@ public:
   }
 
   template <class... Args>
+    requires std::is_invocable_v<F, std::decay_t<Args>...>
   auto operator()(Args&&... args) const& {
     static_assert(std::is_copy_constructible_v<F>,
                   "async_to_sync: this callable cannot be copied, so its wrapper can be called only once: "
@@ -39,6 +40,7 @@ public:
     return call(callable_, std::forward<Args>(args)...);
   }
   template <class... Args>
+    requires std::is_invocable_v<F, std::decay_t<Args>...>
   auto operator()(Args&&... args) && {
     return call(std::move(callable_), std::forward<Args>(args)...);
   }
@@ -46,24 +48,18 @@ public:
 private:
   template <class G, class... Args>
   auto call(G&& callable, Args&&... args) const {
-    constexpr bool callable_with_these = std::is_invocable_v<F, std::decay_t<Args>...>;
-    static_assert(callable_with_these,
-                  "async_to_sync: the callable cannot be called with copies of these arguments "
-                  "(std::ref passes a reference)");
-    if constexpr (callable_with_these) {
-      constexpr bool async = detail::is_async_result_v<std::invoke_result_t<F, std::decay_t<Args>...>>;
-      static_assert(async,
-                    "async_to_sync: this callable is blocking, it returns no awaitable: just call it, or "
-                    "write ensure_sync");
-      if constexpr (async) {
-        detail::check_may_block("async_to_sync", where_, options_.name);
-        if (detail::is_empty_callable(callable)) detail::refuse_empty_callable("async_to_sync", where_);
-        using state = detail::awaited_call<F, std::decay_t<Args>...>;
-        const detail::ref_ptr<state> made(
-            new state(where_, std::forward<G>(callable), std::forward<Args>(args)...));
-        made->block(options_);
-        return made->take();
-      }
+    constexpr bool async = detail::is_async_result_v<std::invoke_result_t<F, std::decay_t<Args>...>>;
+    static_assert(async,
+                  "async_to_sync: this callable is blocking, it returns no awaitable: just call it, or "
+                  "write ensure_sync");
+    if constexpr (async) {
+      detail::check_may_block("async_to_sync", where_, options_.name);
+      if (detail::is_empty_callable(callable)) detail::refuse_empty_callable("async_to_sync", where_);
+      using state = detail::awaited_call<F, std::decay_t<Args>...>;
+      const detail::ref_ptr<state> made(
+          new state(where_, std::forward<G>(callable), std::forward<Args>(args)...));
+      made->block(options_);
+      return made->take();
     }
   }
 

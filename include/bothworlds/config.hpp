@@ -11,6 +11,17 @@
 #define BOTHWORLDS_NOINLINE
 #endif
 
+// g++ warns of a coroutine in a header whose frame holds a type of an anonymous namespace; every template that awaits
+// a user's value has one, and each such frame stays in its translation unit.
+#if defined(__GNUC__) && !defined(__clang__)
+#define BOTHWORLDS_COROUTINE_TEMPLATES_BEGIN \
+  _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wsubobject-linkage\"")
+#define BOTHWORLDS_COROUTINE_TEMPLATES_END _Pragma("GCC diagnostic pop")
+#else
+#define BOTHWORLDS_COROUTINE_TEMPLATES_BEGIN
+#define BOTHWORLDS_COROUTINE_TEMPLATES_END
+#endif
+
 // g++ 12 destroys some temporaries of a co_await expression twice (docs/design.md, "GCC 12"). There,
 // handing a closure with a destructor to a bridge as a temporary draws a warning. Define
 // BOTHWORLDS_NO_COROUTINE_TEMPORARY_WARNING to silence it where the spelling was checked to be safe.

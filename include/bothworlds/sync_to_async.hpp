@@ -17,6 +17,15 @@
 
 namespace bothworlds {
 
+namespace detail {
+
+/// True if F can be called with copies of these arguments, after a std::stop_token or without.
+template <class F, class... Args>
+inline constexpr bool callable_with_copies_v =
+    std::is_invocable_v<F, std::decay_t<Args>...> || takes_stop_token_v<F, std::decay_t<Args>...>;
+
+}  // namespace detail
+
 /// What sync_to_async returns: call it, any number of times, and co_await what that gives.
 ///
 /// Copying it copies the callable. It may be kept at namespace scope and called from several threads at once; each
@@ -34,6 +43,7 @@ public:
   /// Arguments are decay-copied; std::ref passes a reference. Nothing runs before the result is awaited. Throws
   /// misuse_error, invalid_options, if the callable is empty.
   template <class... Args>
+    requires detail::callable_with_copies_v<F, Args...>
   [[nodiscard("co_await it: the callable does not run before")]] auto operator()(Args&&... args) const& {
     static_assert(std::is_copy_constructible_v<F>,
                   "sync_to_async: this callable cannot be copied, so its wrapper can be called only once: "
@@ -41,6 +51,7 @@ public:
     return make(callable_, std::forward<Args>(args)...);
   }
   template <class... Args>
+    requires detail::callable_with_copies_v<F, Args...>
   [[nodiscard("co_await it: the callable does not run before")]] auto operator()(Args&&... args) && {
     return make(std::move(callable_), std::forward<Args>(args)...);
   }
@@ -48,24 +59,17 @@ public:
 private:
   template <class G, class... Args>
   auto make(G&& callable, Args&&... args) const {
-    constexpr bool callable_with_these = std::is_invocable_v<F, std::decay_t<Args>...> ||
-                                         detail::takes_stop_token_v<F, std::decay_t<Args>...>;
-    static_assert(callable_with_these,
-                  "sync_to_async: the callable cannot be called with copies of these arguments "
-                  "(std::ref passes a reference)");
-    if constexpr (callable_with_these) {
-      using result = detail::sync_result_t<F, std::decay_t<Args>...>;
-      static_assert(!detail::is_async_result_v<result>,
-                    "sync_to_async: this callable is already async: call it and co_await the result, "
-                    "or write ensure_async");
-      if constexpr (!detail::is_async_result_v<result>) {
-        if (detail::is_empty_callable(callable))
-          detail::refuse_empty_callable("sync_to_async", options_.where);
-        using call = detail::sync_call<F, std::decay_t<Args>...>;
-        return detail::await_crossing(
-            detail::ref_ptr<detail::sync_call_result<detail::crossing_result_t<result>>>(
-                new call(options_, std::forward<G>(callable), std::forward<Args>(args)...)));
-      }
+    using result = detail::sync_result_t<F, std::decay_t<Args>...>;
+    static_assert(!detail::is_async_result_v<result>,
+                  "sync_to_async: this callable is already async: call it and co_await the result, "
+                  "or write ensure_async");
+    if constexpr (!detail::is_async_result_v<result>) {
+      if (detail::is_empty_callable(callable))
+        detail::refuse_empty_callable("sync_to_async", options_.where);
+      using call = detail::sync_call<F, std::decay_t<Args>...>;
+      return detail::await_crossing(
+          detail::ref_ptr<detail::sync_call_result<detail::crossing_result_t<result>>>(
+              new call(options_, std::forward<G>(callable), std::forward<Args>(args)...)));
     }
   }
 
@@ -79,7 +83,7 @@ template <class F>
 consteval bool is_closure() {
 #if defined(__GNUC__)
   const std::string_view name = __PRETTY_FUNCTION__;
-  return name.find("<lambda(") != std::string_view::npos;
+  return name.ends_with(")>]");  // "[with F = main()::<lambda(int)>]"
 #else
   return false;
 #endif

@@ -17,11 +17,15 @@ namespace detail {
 /// Runs `call` on a chain node that has a sync thread of its own. On the awaiting coroutine's executor.
 BOTHWORLDS_API asio::awaitable<void> run_in_sensitive_context(ref_ptr<async_call> call);
 
+BOTHWORLDS_COROUTINE_TEMPLATES_BEGIN
+
 template <class Call>
 asio::awaitable<typename Call::result> await_in_sensitive_context(ref_ptr<Call> call) {
   co_await run_in_sensitive_context(call);
   co_return call->take();
 }
+
+BOTHWORLDS_COROUTINE_TEMPLATES_END
 
 }  // namespace detail
 

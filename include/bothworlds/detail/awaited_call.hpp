@@ -49,6 +49,8 @@ consteval auto find_awaited() {
     return std::type_identity<typename awaitable_traits<awaitable_of_t<R>>::value_type>{};
 }
 
+BOTHWORLDS_COROUTINE_TEMPLATES_BEGIN
+
 template <class R, class Executor>
 asio::awaitable<void, Executor> store_result(asio::awaitable<R, Executor> operation,
                                              result_slot<R>& result) {
@@ -106,5 +108,7 @@ private:
   std::tuple<F, Args...> payload_;
   result_slot<result> result_;
 };
+
+BOTHWORLDS_COROUTINE_TEMPLATES_END
 
 }  // namespace bothworlds::detail

@@ -114,6 +114,8 @@ struct start_crossing {
   }
 };
 
+BOTHWORLDS_COROUTINE_TEMPLATES_BEGIN
+
 template <class R>
 asio::awaitable<R> await_crossing(ref_ptr<sync_call_result<R>> call) {
   call->prepare(co_await asio::this_coro::executor);
@@ -121,5 +123,7 @@ asio::awaitable<R> await_crossing(ref_ptr<sync_call_result<R>> call) {
                                                                  static_cast<crossing*>(call.get()));
   co_return call->take();
 }
+
+BOTHWORLDS_COROUTINE_TEMPLATES_END
 
 }  // namespace bothworlds::detail
