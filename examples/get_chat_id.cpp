@@ -41,7 +41,7 @@ database open_chats() {
 
 //! [sync]
 // Sync code: the thread is blocked until SQLite has the row.
-int get_chat_id(database chats, std::string name) {
+int get_chat_id(const database& chats, const std::string& name) {
   sqlite3_stmt* statement = nullptr;
   sqlite3_prepare_v2(chats.get(), "SELECT id FROM chats WHERE name = ?", -1, &statement, nullptr);
   const std::unique_ptr<sqlite3_stmt, int (*)(sqlite3_stmt*)> owner(statement, sqlite3_finalize);

@@ -65,6 +65,7 @@ public:
     owner_.idle_.pop_back();
   }
   lease(const lease&) = delete;
+  lease& operator=(const lease&) = delete;
   ~lease() {
     {
       const std::lock_guard lock(owner_.mutex_);
@@ -110,8 +111,9 @@ std::vector<std::string> index_readers::some_names(std::size_t most) {
 
 index_totals index_readers::totals() {
   const lease taken(*this);
-  return {taken->database.query_number("SELECT count(*) FROM files"),
-          taken->database.query_number("SELECT coalesce(sum(bytes), 0) FROM files")};
+  auto& database = taken->database;
+  return {from_column(database.query_number("SELECT count(*) FROM files")),
+          from_column(database.query_number("SELECT coalesce(sum(bytes), 0) FROM files"))};
 }
 
 }  // namespace demo

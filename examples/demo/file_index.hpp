@@ -36,15 +36,15 @@ public:
   void commit();
 
 private:
-  static sqlite::connection open(const std::filesystem::path& database);
+  static sqlite::connection open(const std::filesystem::path& file);
 
   sqlite::connection database_;
   sqlite::statement insert_;
 };
 
 struct index_totals {
-  std::int64_t rows = 0;
-  std::int64_t bytes = 0;
+  std::uint64_t rows = 0;
+  std::uint64_t bytes = 0;
 };
 
 /// A fixed number of connections that read a finished index. Any thread may call; one that finds
@@ -60,7 +60,7 @@ public:
 
 private:
   struct reader {
-    explicit reader(const std::filesystem::path& database);
+    explicit reader(const std::filesystem::path& file);
     sqlite::connection database;
     sqlite::statement by_name;
   };

@@ -26,8 +26,8 @@ using boost::system::error_code;
 namespace {
 
 constexpr std::size_t most_sessions = 256;
-constexpr std::size_t most_header_bytes = 8 * 1024;
-constexpr std::size_t most_body_bytes = 64 * 1024;
+constexpr std::size_t most_header_bytes = 8192;
+constexpr std::size_t most_body_bytes = 65536;
 constexpr auto patience = 10s;   // for a request to arrive once begun, for an answer to be taken
 constexpr auto idle_time = 60s;  // between two requests
 
@@ -151,7 +151,7 @@ asio::awaitable<void> http_server::accept() {
     }
     socket.set_option(tcp::no_delay(true), error);
     const auto self = sessions_.emplace(sessions_.end(), std::move(socket));
-    asio::co_spawn(loop_, serve(*self), [this, self](std::exception_ptr lost) {
+    asio::co_spawn(loop_, serve(*self), [this, self](const std::exception_ptr& lost) {
       if (lost) ++counts_.hung_up;
       sessions_.erase(self);
       vacancy_.cancel();

@@ -35,6 +35,8 @@ public:
   /// Listens on 127.0.0.1 and starts the thread. Throws std::runtime_error if the port cannot be
   /// had.
   http_server(unsigned short port, handler answer);
+  http_server(const http_server&) = delete;
+  http_server& operator=(const http_server&) = delete;
   ~http_server();
 
   tcp::endpoint endpoint() const { return endpoint_; }

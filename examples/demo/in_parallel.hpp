@@ -23,8 +23,7 @@ namespace asio = boost::asio;
 
 /// Runs the `count` coroutines make(0), make(1), … beside each other and returns when all have
 /// ended. The first one that throws cancels the others, and its exception is rethrown once they
-/// have unwound. `make` lives as long as they do, so it may be a lambda that is itself the
-/// coroutine.
+/// have unwound.
 template <class Make>
 asio::awaitable<void> in_parallel(std::size_t count, Make make) {
   if (count == 0) co_return;

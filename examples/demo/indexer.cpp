@@ -42,10 +42,12 @@ public:
 private:
   asio::awaitable<void> read_batch() {
     const auto end = std::min(next_ + files_per_batch, tree_.files.size());
-    auto reader = [this, end](std::size_t) -> asio::awaitable<void> {
-      while (next_ < end) co_await read_one(tree_.files[next_++]);
-    };
+    const auto reader = [this, end](std::size_t) { return read_until(end); };
     co_await in_parallel(files_in_flight, reader);
+  }
+
+  asio::awaitable<void> read_until(std::size_t end) {
+    while (next_ < end) co_await read_one(tree_.files[next_++]);
   }
 
   asio::awaitable<void> read_one(const std::string& name) {

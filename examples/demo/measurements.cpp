@@ -18,10 +18,9 @@ latency_list::duration latency_list::quantile(double q) {
   return values_[std::clamp<std::size_t>(place, 1, values_.size()) - 1];
 }
 
-std::string grouped(std::int64_t number) {
+std::string grouped(std::uint64_t number) {
   auto digits = std::to_string(number);
-  const auto first = static_cast<std::ptrdiff_t>(digits.starts_with('-'));
-  for (auto place = std::ssize(digits) - 3; place > first; place -= 3)
+  for (auto place = std::ssize(digits) - 3; place > 0; place -= 3)
     digits.insert(static_cast<std::size_t>(place), 1, ',');
   return digits;
 }
@@ -44,7 +43,8 @@ void print_row(std::ostream& out, std::string_view what, std::string_view left,
 void print_page(std::ostream& out, std::string_view name, page_figures& left, page_figures& right,
                 double left_seconds, double right_seconds) {
   const auto per_second = [](const page_figures& page, double seconds) {
-    return grouped(std::llround(static_cast<double>(page.latencies.count()) / seconds));
+    const double rate = static_cast<double>(page.latencies.count()) / seconds;
+    return grouped(static_cast<std::uint64_t>(std::llround(rate)));
   };
   const auto at = [](page_figures& page, double q) {
     return page.latencies.count() == 0 ? std::string("-")
@@ -64,21 +64,24 @@ std::uint64_t failures(const load_figures& figures) {
 
 }  // namespace
 
-void print_table(std::ostream& out, const index_figures& index, load_figures left,
-                 load_figures right) {
-  const auto left_seconds = left.elapsed.count();
-  const auto right_seconds = right.elapsed.count();
+void print_table(std::ostream& out, const index_figures& index, load_figures on_the_loop,
+                 load_figures through_sync_to_async) {
+  auto& left = on_the_loop;
+  auto& right = through_sync_to_async;
+  const auto pages = [&](std::string_view name, page_figures load_figures::* page) {
+    print_page(out, name, left.*page, right.*page, left.elapsed.count(), right.elapsed.count());
+  };
   const std::string rule(78, '-');
   out << rule << '\n';
   print_row(out, "blocking code is called", "on the loop", "through sync_to_async");
   out << rule << '\n';
-  print_page(out, "/check ", left.check, right.check, left_seconds, right_seconds);
-  print_page(out, "/file  ", left.file, right.file, left_seconds, right_seconds);
-  print_page(out, "/work/6", left.work, right.work, left_seconds, right_seconds);
+  pages("/check ", &load_figures::check);
+  pages("/file  ", &load_figures::file);
+  pages("/work/6", &load_figures::work);
   print_row(out, "requests that failed", std::to_string(failures(left)),
             std::to_string(failures(right)));
-  out << rule << '\n';
-  out << "  indexed " << grouped(index.rows) << " rows, " << grouped(index.bytes) << " bytes in "
+  out << rule << '\n'
+      << "  indexed " << grouped(index.rows) << " rows, " << grouped(index.bytes) << " bytes in "
       << std::fixed << std::setprecision(1) << index.elapsed.count() << " s\n"
       << rule << '\n';
 }

@@ -36,15 +36,15 @@ struct load_figures {
 };
 
 struct index_figures {
-  std::int64_t rows = 0;
-  std::int64_t bytes = 0;
+  std::uint64_t rows = 0;
+  std::uint64_t bytes = 0;
   std::chrono::duration<double> elapsed{};
 };
 
 void print_table(std::ostream& out, const index_figures& index, load_figures on_the_loop,
-                 load_figures through_the_bridge);
+                 load_figures through_sync_to_async);
 
 /// 1234567 as "1,234,567".
-std::string grouped(std::int64_t number);
+std::string grouped(std::uint64_t number);
 
 }  // namespace demo

@@ -31,11 +31,12 @@ void draw(const index_progress& progress) {
   constexpr int width = 40;
   const int percent = percent_of(progress);
   const int full = width * percent / 100;
-  char numbers[96];
-  std::snprintf(numbers, sizeof numbers, "] %3d %%  %llu files  %.1f MB", percent,
-                static_cast<unsigned long long>(progress.files_read),
-                static_cast<double>(progress.bytes_read) / 1e6);
-  // Erases the line first: the numbers may have been longer.
+  char numbers[96] = "] looking for files";
+  if (progress.files_found != 0)
+    std::snprintf(numbers, sizeof numbers, "] %3d %%  %llu files  %.1f MB", percent,
+                  static_cast<unsigned long long>(progress.files_read),
+                  static_cast<double>(progress.bytes_read) / 1e6);
+  // Erases the line first: what stood there may have been longer.
   std::cout << "\r\x1b[K[" << std::string(full, '=') << std::string(width - full, ' ') << numbers
             << std::flush;
 }
@@ -45,6 +46,7 @@ class final_bar {
 public:
   explicit final_bar(const index_progress& progress) : progress_(progress) {}
   final_bar(const final_bar&) = delete;
+  final_bar& operator=(const final_bar&) = delete;
   ~final_bar() {
     if (!on_a_terminal()) return;
     draw(progress_);

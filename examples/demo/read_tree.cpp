@@ -23,6 +23,7 @@ class file_descriptor {
 public:
   explicit file_descriptor(int number) noexcept : number_(number) {}
   file_descriptor(const file_descriptor&) = delete;
+  file_descriptor& operator=(const file_descriptor&) = delete;
   ~file_descriptor() {
     if (number_ >= 0) ::close(number_);
   }
@@ -44,7 +45,7 @@ bool belongs_to(const fs::path& file, const fs::path& database) {
 
 }  // namespace
 
-file_tree list_files(std::stop_token stop, const fs::path& root, const fs::path& database) {
+file_tree list_files(const std::stop_token& stop, const fs::path& root, const fs::path& database) {
   file_tree tree;
   tree.root = fs::canonical(root);
   const auto own_file = fs::weakly_canonical(database);
@@ -72,7 +73,8 @@ file_tree list_files(std::stop_token stop, const fs::path& root, const fs::path&
   return tree;
 }
 
-file_record read_record(std::stop_token stop, const fs::path& root, const std::string& name) {
+file_record read_record(const std::stop_token& stop, const fs::path& root,
+                        const std::string& name) {
   // O_NONBLOCK: should the file have become a pipe since it was listed, do not wait for its writer.
   const file_descriptor file(
       ::open((root / name).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));

@@ -28,7 +28,7 @@ struct file_tree {
 /// Walks the tree below `root` without following symbolic links; what cannot be listed is in
 /// `skipped`. Files of the database that is about to be written are left out: they change while
 /// they are read.
-file_tree list_files(std::stop_token, const std::filesystem::path& root,
+file_tree list_files(const std::stop_token&, const std::filesystem::path& root,
                      const std::filesystem::path& database);
 
 struct unreadable_file : std::runtime_error {
@@ -36,7 +36,7 @@ struct unreadable_file : std::runtime_error {
 };
 
 /// Reads the file and counts. Throws unreadable_file with the reason.
-file_record read_record(std::stop_token, const std::filesystem::path& root,
+file_record read_record(const std::stop_token&, const std::filesystem::path& root,
                         const std::string& name);
 
 }  // namespace demo

@@ -65,6 +65,7 @@ class reset_at_exit {
 public:
   explicit reset_at_exit(statement& s) noexcept : statement_(s) {}
   reset_at_exit(const reset_at_exit&) = delete;
+  reset_at_exit& operator=(const reset_at_exit&) = delete;
   ~reset_at_exit() { statement_.reset(); }
 
 private:

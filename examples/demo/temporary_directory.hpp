@@ -21,6 +21,7 @@ public:
     path_ = pattern;
   }
   temporary_directory(const temporary_directory&) = delete;
+  temporary_directory& operator=(const temporary_directory&) = delete;
   ~temporary_directory() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);

@@ -195,6 +195,15 @@ def _():
     check(result.stdout == expected, result.stdout)
 
 
+@case("hello_sync_to_async tells the size of a file")
+def _():
+    result = run(binary("hello_sync_to_async"))
+    path = pathlib.Path("/etc/hostname")
+    size = path.stat().st_size if path.exists() else 0
+    check(result.returncode == 0 and result.stderr == "", result)
+    check(result.stdout == f"{path} has {size} bytes\n", result.stdout)
+
+
 # --- the demo: command line ----------------------------------------------------------------------------------
 
 
