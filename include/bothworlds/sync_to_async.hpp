@@ -83,7 +83,8 @@ template <class F>
 consteval bool is_closure() {
 #if defined(__GNUC__)
   const std::string_view name = __PRETTY_FUNCTION__;
-  return name.ends_with(")>]");  // "[with F = main()::<lambda(int)>]"
+  // "[with F = main()::<lambda(int)>]"; what is merely declared in a lambda's body goes on after the "<lambda(…)>".
+  return name.find("<lambda(") != std::string_view::npos && name.ends_with(")>]");
 #else
   return false;
 #endif
