@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// What asgiref's own tests pin of cancellation through layers of sync and async code, and of what is left behind.
+// What asgiref's own tests pin of cancellation through layers of sync and async code, and of what
+// is left behind.
 
 #include "support/loop_tools.hpp"
 
@@ -25,9 +26,11 @@ namespace {
 
 constexpr sync_options thread_sensitive{.thread_sensitive = true};
 
-/// A view that shields a child from its own cancellation, catches that, and then waits for the child.
+/// A view that shields a child from its own cancellation, catches that, and then waits for the
+/// child.
 struct shield_scene {
-  explicit shield_scene(const asio::any_io_executor& executor) : child_started(executor), child_may_end(executor) {}
+  explicit shield_scene(const asio::any_io_executor& executor)
+      : child_started(executor), child_may_end(executor) {}
 
   awaitable<void> shielded_child() {
     child_started.set();
@@ -36,13 +39,15 @@ struct shield_scene {
   }
 
   awaitable<void> child_through_sync() {
-    auto call = sync_to_async([this] { async_to_sync(&shield_scene::shielded_child)(this); }, thread_sensitive);
+    auto call = sync_to_async([this] { async_to_sync (&shield_scene::shielded_child)(this); },
+                              thread_sensitive);
     co_await call();
   }
 
   awaitable<void> view() {
     auto executor = co_await asio::this_coro::executor;
-    child_task child(executor, [this] { return sync_child ? child_through_sync() : shielded_child(); });
+    child_task child(executor,
+                     [this] { return sync_child ? child_through_sync() : shielded_child(); });
     try {
       co_await child.join();
     } catch (const boost::system::system_error& e) {
@@ -71,8 +76,9 @@ awaitable<void> through_layers(shield_scene& scene, int sync_layers) {
     co_await scene.view();
     co_return;
   }
-  auto layer = sync_to_async([&scene, sync_layers] { async_to_sync(through_layers)(std::ref(scene), sync_layers - 1); },
-                             thread_sensitive);
+  auto layer = sync_to_async(
+      [&scene, sync_layers] { async_to_sync(through_layers)(std::ref(scene), sync_layers - 1); },
+      thread_sensitive);
   co_await layer();
 }
 
@@ -106,13 +112,15 @@ struct tracked {
   static inline std::atomic<int> living{0};
 };
 
-} // namespace
+}  // namespace
 
 TEST_CASE("test_inner_shield_async_middleware: the control case, without a bridge") {
   cancel_a_shielding_request(0, false);
 }
 
-TEST_CASE("test_inner_shield_sync_middleware: a cancel reaches the view through a sync frame; the child is shielded") {
+TEST_CASE(
+    "test_inner_shield_sync_middleware: a cancel reaches the view through a sync frame; the child "
+    "is shielded") {
   cancel_a_shielding_request(1, false);
 }
 
@@ -121,12 +129,14 @@ TEST_CASE("test_inner_shield_sync_and_async_middleware: the same through alterna
   cancel_a_shielding_request(5, false);
 }
 
-TEST_CASE("test_inner_shield_sync_and_async_middleware_sync_task: a shielded child that is itself a crossing") {
+TEST_CASE(
+    "test_inner_shield_sync_and_async_middleware_sync_task: a shielded child that is itself a "
+    "crossing") {
   cancel_a_shielding_request(3, true);
 }
 
 TEST_CASE("no_leak_on_any_path: sync_to_async returns or throws") {
-  REQUIRE(tracked::living == 0);
+  REQUIRE(tracked::living.load() == 0);
   run_async_root([]() -> awaitable<void> {
     const tracked captured;
     auto callable = [captured](tracked argument, bool fails) {
@@ -139,32 +149,34 @@ TEST_CASE("no_leak_on_any_path: sync_to_async returns or throws") {
       bool thrown = false;
       try {
         const tracked result = co_await call(captured, fails);
-        CHECK(tracked::living == before + 1);
+        CHECK(tracked::living.load() == before + 1);
       } catch (const tracked&) {
         thrown = true;
       }
       CHECK(thrown == fails);
-      CHECK(tracked::living == before);
+      CHECK(tracked::living.load() == before);
     }
   });
-  CHECK(tracked::living == 0);
+  CHECK(tracked::living.load() == 0);
 }
 
 TEST_CASE("no_leak_on_any_path: a call that is made and never awaited") {
-  REQUIRE(tracked::living == 0);
+  REQUIRE(tracked::living.load() == 0);
   {
     const tracked captured;
     auto callable = [captured](tracked argument) { return argument; };
     auto call = sync_to_async(callable);
     const int before = tracked::living;
-    { auto dropped = call(captured); }
-    CHECK(tracked::living == before);
+    {
+      auto dropped = call(captured);
+    }
+    CHECK(tracked::living.load() == before);
   }
-  CHECK(tracked::living == 0);
+  CHECK(tracked::living.load() == 0);
 }
 
 TEST_CASE("no_leak_on_any_path: sync_to_async is cancelled while queued") {
-  REQUIRE(tracked::living == 0);
+  REQUIRE(tracked::living.load() == 0);
   bothworlds::worker_pool pool(bothworlds::worker_pool_options{.soft_limit = 1, .hard_limit = 1});
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
@@ -193,7 +205,7 @@ TEST_CASE("no_leak_on_any_path: sync_to_async is cancelled while queued") {
 }
 
 TEST_CASE("no_leak_on_any_path: sync_to_async is abandoned") {
-  REQUIRE(tracked::living == 0);
+  REQUIRE(tracked::living.load() == 0);
   for (bool throws : {false, true}) {
     gate release;
     run_async_root([&]() -> awaitable<void> {
@@ -225,7 +237,7 @@ TEST_CASE("no_leak_on_any_path: sync_to_async is abandoned") {
 }
 
 TEST_CASE("no_leak_on_any_path: async_to_sync returns, throws or times out") {
-  REQUIRE(tracked::living == 0);
+  REQUIRE(tracked::living.load() == 0);
   {
     const tracked captured;
     enum class way { returns, throws, times_out };
@@ -239,13 +251,15 @@ TEST_CASE("no_leak_on_any_path: async_to_sync returns, throws or times out") {
       co_return argument;
     };
     const int before = tracked::living;
-    { const tracked result = async_to_sync(coroutine)(captured, way::returns); }
-    CHECK(tracked::living == before);
+    {
+      const tracked result = async_to_sync(coroutine)(captured, way::returns);
+    }
+    CHECK(tracked::living.load() == before);
     CHECK_THROWS_AS(async_to_sync(coroutine)(captured, way::throws), tracked);
-    CHECK(tracked::living == before);
-    CHECK_THROWS(
-        async_to_sync(coroutine, {.timeout = std::chrono::milliseconds(5)})(captured, way::times_out));
-    CHECK(tracked::living == before);
+    CHECK(tracked::living.load() == before);
+    CHECK_THROWS(async_to_sync(coroutine, {.timeout = std::chrono::milliseconds(5)})(
+        captured, way::times_out));
+    CHECK(tracked::living.load() == before);
   }
-  CHECK(tracked::living == 0);
+  CHECK(tracked::living.load() == 0);
 }

@@ -39,7 +39,8 @@ awaitable<long> sensitive_thread() {
   co_return co_await call();
 }
 
-/// `levels` pairs of a blocking callable and a coroutine, one inside the other; counts the blocking ones.
+/// `levels` pairs of a blocking callable and a coroutine, one inside the other; counts the blocking
+/// ones.
 struct nest {
   sync_options options;
 
@@ -64,7 +65,8 @@ int depth_from_async_root(sync_options options, int levels) {
   return depth;
 }
 
-/// A is blocked in a nested call and waits for its sibling B, which first needs a thread-sensitive call.
+/// A is blocked in a nested call and waits for its sibling B, which first needs a thread-sensitive
+/// call.
 awaitable<void> siblings_need_the_same_thread(long expected_thread) {
   auto executor = co_await asio::this_coro::executor;
   loop_event a_is_blocked(executor), b_has_called(executor);
@@ -91,9 +93,11 @@ awaitable<void> siblings_need_the_same_thread(long expected_thread) {
   CHECK(b_thread == expected_thread);
 }
 
-} // namespace
+}  // namespace
 
-TEST_CASE("pump_every_frame: under a sync root, a call of the outer frame is served below the inner one") {
+TEST_CASE(
+    "pump_every_frame: under a sync root, a call of the outer frame is served below the inner "
+    "one") {
   async_to_sync(siblings_need_the_same_thread)(kernel_thread_id());
 }
 
@@ -123,16 +127,18 @@ TEST_CASE("pump_every_frame: with three frames on the thread, the outermost is s
 TEST_CASE("pump_every_frame_async_root: the same below a callable of an async root") {
   SUBCASE("on the lane of the process") {
     run_async_root([]() -> awaitable<void> {
-      auto outer = sync_to_async([] { async_to_sync(siblings_need_the_same_thread)(kernel_thread_id()); },
-                                 thread_sensitive);
+      auto outer =
+          sync_to_async([] { async_to_sync(siblings_need_the_same_thread)(kernel_thread_id()); },
+                        thread_sensitive);
       co_await outer();
     });
   }
   SUBCASE("on the lane of a context") {
     run_async_root([]() -> awaitable<void> {
       auto body = []() -> awaitable<void> {
-        auto outer = sync_to_async([] { async_to_sync(siblings_need_the_same_thread)(kernel_thread_id()); },
-                                   thread_sensitive);
+        auto outer =
+            sync_to_async([] { async_to_sync(siblings_need_the_same_thread)(kernel_thread_id()); },
+                          thread_sensitive);
         co_await outer();
       };
       co_await with_thread_sensitive_context(body);
@@ -189,14 +195,15 @@ TEST_CASE("nest_depth_pool_one: fan-out at every level") {
       auto executor = co_await asio::this_coro::executor;
       auto call = sync_to_async(&tree::block, {.pool = pool});
       std::vector<child_task> children;
-      for (int i = 0; i < 3; ++i) children.emplace_back(executor, [&] { return call(this, levels); });
+      for (int i = 0; i < 3; ++i)
+        children.emplace_back(executor, [&] { return call(this, levels); });
       for (auto& child : children) co_await child.join();
     }
-    void block(int levels) { async_to_sync(&tree::branch)(this, levels - 1); }
+    void block(int levels) { async_to_sync (&tree::branch)(this, levels - 1); }
   };
   SUBCASE("from a sync root") {
     tree grown{&one};
-    async_to_sync(&tree::branch)(&grown, 4);
+    async_to_sync (&tree::branch)(&grown, 4);
     CHECK(grown.leaves == 81);
   }
   SUBCASE("from an async root") {
@@ -206,7 +213,9 @@ TEST_CASE("nest_depth_pool_one: fan-out at every level") {
   }
 }
 
-TEST_CASE("thousand_nested: a thousand crossings complete, or end in one error; the stack does not overflow") {
+TEST_CASE(
+    "thousand_nested: a thousand crossings complete, or end in one error; the stack does not "
+    "overflow") {
   auto complete_or_error = [](auto attempt) {
     try {
       const int depth = attempt();
@@ -233,7 +242,8 @@ TEST_CASE("thousand_nested: a thousand crossings complete, or end in one error; 
   }
 }
 
-TEST_CASE("complete_with_all_slots_taken: a completion is delivered while every worker is blocked") {
+TEST_CASE(
+    "complete_with_all_slots_taken: a completion is delivered while every worker is blocked") {
   worker_pool two(worker_pool_options{.soft_limit = 2, .hard_limit = 2});
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
@@ -279,7 +289,8 @@ TEST_CASE("complete_with_all_slots_taken: a completion is delivered while every 
   });
 }
 
-TEST_CASE("complete_with_all_slots_taken: nested calls complete while their callers hold every slot") {
+TEST_CASE(
+    "complete_with_all_slots_taken: nested calls complete while their callers hold every slot") {
   worker_pool two(worker_pool_options{.soft_limit = 2, .hard_limit = 2});
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
@@ -302,7 +313,8 @@ TEST_CASE("complete_with_all_slots_taken: nested calls complete while their call
   });
 }
 
-TEST_CASE("mutex_holder_in_bridge: the holder of a mutex gets on while its peers block on all slots") {
+TEST_CASE(
+    "mutex_holder_in_bridge: the holder of a mutex gets on while its peers block on all slots") {
   worker_pool two(worker_pool_options{.soft_limit = 2, .hard_limit = 3});
   std::mutex mutex;
   int guarded = 0;
@@ -343,7 +355,9 @@ TEST_CASE("mutex_holder_in_bridge: the holder of a mutex gets on while its peers
   CHECK(guarded == 9);
 }
 
-TEST_CASE("teardown_behind_acquirers: a release gets through when those who wait for it say that they block") {
+TEST_CASE(
+    "teardown_behind_acquirers: a release gets through when those who wait for it say that they "
+    "block") {
   worker_pool two(worker_pool_options{.soft_limit = 2, .hard_limit = 16});
   struct connection {
     std::mutex mutex;
@@ -379,7 +393,8 @@ TEST_CASE("teardown_behind_acquirers: a release gets through when those who wait
   });
 }
 
-TEST_CASE("failed_submit: calls that could not be submitted leave nothing behind that looks stuck") {
+TEST_CASE(
+    "failed_submit: calls that could not be submitted leave nothing behind that looks stuck") {
   worker_pool closed;
   closed.shutdown(std::chrono::seconds(1));
   asio::io_context no_threads;
@@ -410,9 +425,12 @@ TEST_CASE("failed_submit: calls that could not be submitted leave nothing behind
   })();
 }
 
-TEST_CASE("late_task: a task that outlives the root's call never sees the next call's frame, and does not hang") {
+TEST_CASE(
+    "late_task: a task that outlives the root's call never sees the next call's frame, and does "
+    "not hang") {
   std::optional<child_task> late;
   std::optional<loop_event> next_call_runs;
+  const long root = kernel_thread_id();
   long late_ran_on = 0;
   bool late_failed_precisely = false;
   async_to_sync([&]() -> awaitable<void> {
@@ -432,7 +450,7 @@ TEST_CASE("late_task: a task that outlives the root's call never sees the next c
     next_call_runs->set();
     co_await late->join();
     const long own = co_await sensitive_thread();
-    CHECK(own == kernel_thread_id());
+    CHECK(own == root);
   })();
   CHECK((late_ran_on != 0) != late_failed_precisely);
   late.reset();
@@ -450,7 +468,8 @@ TEST_CASE("late_task: a task that outlives a nested frame goes on above it, many
         // Ends without waiting: the call may be queued before, while or after this frame goes.
         if (round % 2) co_await yield_to_loop();
       };
-      auto nested = sync_to_async([&] { async_to_sync(std::ref(inner))(); }, {.thread_sensitive = round % 3 != 0});
+      auto nested = sync_to_async([&] { async_to_sync(std::ref(inner))(); },
+                                  {.thread_sensitive = round % 3 != 0});
       co_await nested();
       co_await late->join();
     })();

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSL-1.0
+// case: gcc12_safe_spellings: a temporary closure with a destructor draws a warning
+// flavor: warning
+// only: gcc<=12
+// expect: give the lambda a name first
+#include <bothworlds/sync_to_async.hpp>
+
+#include <boost/asio/awaitable.hpp>
+
+#include <string>
+
+boost::asio::awaitable<void> coroutine(std::string text) {
+  co_await bothworlds::sync_to_async([text] { (void)text; })();
+}
