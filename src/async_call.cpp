@@ -26,25 +26,27 @@ std::exception_ptr operation_aborted() {
   return std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted));
 }
 
-/// A thread that has run out of its own work and is about to park counts as blocked in its pool.
+/// A thread counts as blocked in its pool while it is parked, and not while it runs work of its chain.
 class blocked_worker {
 public:
   explicit blocked_worker(pool_worker* worker) noexcept : worker_(worker) {}
-  ~blocked_worker() {
-    if (noted_) worker_->pool().worker_resumes();
+  ~blocked_worker() { running(); }
+  void parked() noexcept {
+    if (worker_ && !std::exchange(parked_, true)) worker_->blocks();
   }
-  void note() noexcept {
-    if (!worker_ || std::exchange(noted_, true)) return;
-    worker_->pool().worker_blocks();
+  void running() noexcept {
+    if (std::exchange(parked_, false)) worker_->resumes();
   }
 
 private:
   pool_worker* const worker_;
-  bool noted_ = false;
+  bool parked_ = false;
 };
 
-// How deep offers are served on one stack; beyond that the pool has to add a worker.
-constexpr unsigned max_help_depth = 32;
+// How deep offers are served on one stack before the pool is asked to add a worker; and how much of the stack has to be
+// left where the pool may not grow.
+constexpr unsigned usual_help_depth = 32;
+constexpr std::size_t stack_reserve = 256 * 1024;
 
 // How often a thread looks whether the foreign loop it waits for has been stopped: Asio tells nobody.
 constexpr std::chrono::milliseconds stop_check_interval{50};
@@ -245,27 +247,43 @@ void async_call::wait(thread_state& thread, loop* owned, bool root) {
     lane& where;
     const bool takes_offers;
   };
-  const bool helps = thread.help_depth < max_help_depth;
-  const blocking_driver until(*this, mine, helps);
+  const bool deep = thread.help_depth >= usual_help_depth;
+  const bool may_be_deeper = !deep || stack_left() > stack_reserve;
+  const blocking_driver until(*this, mine, may_be_deeper);
   blocked_worker blocked(thread.worker);
   bool driving = root;
+  const auto run_here = [&](work* item) {
+    blocked.running();
+    if (owned) {
+      // The loop goes on without this thread, whoever has it now.
+      if (driving || (!owned->keep_helper() && owned->try_drive())) owned->offer();
+      driving = false;
+    }
+    serve(item);
+  };
   while (pending()) {
     if (work* item = mine.take_nested()) {
-      if (std::exchange(driving, false)) owned->offer();
-      serve(item);
-    } else if (work* offered = helps ? mine.take_offer() : nullptr) {
-      if (std::exchange(driving, false)) owned->offer();
-      ++thread.help_depth;
-      serve(offered);
-      --thread.help_depth;
-    } else if (owned && (driving || (driving = owned->try_drive()))) {
-      owned->turn(until);
-    } else {
-      // A root call wants its loop back. Below a root call a helper may keep it as long as it likes.
-      if (root) owned->ask_back();
-      blocked.note();
-      park(mine);
+      run_here(item);
+      continue;
     }
+    // Deep down a stack this waits until the pool has been asked for a worker, and may not add one.
+    if (may_be_deeper && mine.has_offers() &&
+        (!deep || !thread.worker || (blocked.parked(), !thread.worker->pool().may_add_worker()))) {
+      if (work* item = mine.take_offer()) {
+        ++thread.help_depth;
+        run_here(item);
+        --thread.help_depth;
+        continue;
+      }
+    }
+    if (owned && (driving || (driving = owned->try_drive()))) {
+      owned->turn(until);
+      continue;
+    }
+    // A root call wants its loop back. Below a root call a helper may keep it as long as it likes.
+    if (root) owned->ask_back();
+    blocked.parked();
+    park(mine);
   }
   if (!owned) return;
   if (!root) {

@@ -14,11 +14,11 @@ blocking_region::blocking_region(const char*) {
   detail::pool_worker* const worker = detail::this_thread_state().worker;
   new (scope_) detail::may_block_scope(nullptr);
   worker_ = worker;
-  if (worker) worker->pool().worker_blocks();
+  if (worker) worker->blocks();
 }
 
 blocking_region::~blocking_region() {
-  if (worker_) static_cast<detail::pool_worker*>(worker_)->pool().worker_resumes();
+  if (worker_) static_cast<detail::pool_worker*>(worker_)->resumes();
   std::destroy_at(std::launder(reinterpret_cast<detail::may_block_scope*>(scope_)));
 }
 

@@ -203,10 +203,7 @@ void crossing::deliver() noexcept {
 
 void crossing::resumed(loop_op* op, bool deliver) noexcept {
   ref_ptr<crossing> self(static_cast<crossing*>(op), false);
-  if (self->foreign_)
-    self->foreign_->context()->untrack(*self);
-  else
-    self->node_->own_loop()->untrack(*self);
+  if (!self->foreign_) self->node_->own_loop()->untrack(*self);  // a foreign context has let go of it already
   // A copy of it may still stand in a queue, as an offer or a cancelled call.
   if (self->helper_ || self->withdrawn_) self->withdraw();
   continuation resume = std::move(self->resume_);
@@ -224,6 +221,21 @@ void crossing::resumed(loop_op* op, bool deliver) noexcept {
 
 void crossing::drop_continuation() noexcept {
   continuation dropped = std::move(resume_);
+}
+
+void crossing::orphaned() noexcept {
+  const ref_ptr<crossing> self(this);
+  phase expected = phase::pending;
+  phase_.compare_exchange_strong(expected, phase::detached, std::memory_order_acq_rel);
+  if (try_claim()) {
+    withdraw();
+    discard();
+  } else if (expected == phase::pending) {
+    request_stop();
+    cancel_inner(asio::cancellation_type::terminal);
+    if (pool_) pool_->note_abandoned();
+  }
+  drop_continuation();
 }
 
 void crossing::withdraw() noexcept {

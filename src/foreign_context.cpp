@@ -35,14 +35,9 @@ ref_ptr<foreign_context> foreign_context::of(asio::execution_context& context) {
 
 foreign_context::~foreign_context() = default;
 
-bool foreign_context::gone() noexcept {
-  const std::lock_guard lock(mutex_);
-  return gone_;
-}
-
 bool foreign_context::stopped() noexcept {
   const std::lock_guard lock(mutex_);
-  return gone_ || (scheduler_ && scheduler_.stopped());
+  return gone() || (scheduler_ && scheduler_.stopped());
 }
 
 void foreign_context::track(crossing& call) noexcept {
@@ -50,22 +45,15 @@ void foreign_context::track(crossing& call) noexcept {
   awaiting_.push_back(call);
 }
 
-bool foreign_context::untrack(crossing& call) noexcept {
-  const std::lock_guard lock(mutex_);
-  if (!call.in_flight_hook_.is_linked()) return false;
-  awaiting_.erase(awaiting_.iterator_to(call));
-  return true;
-}
-
 void foreign_context::destroyed() noexcept {
   std::unique_lock lock(mutex_);
-  gone_ = true;
+  gone_.store(true, std::memory_order_release);
   while (!awaiting_.empty()) {
     const ref_ptr<crossing> call(&awaiting_.front());
     awaiting_.pop_front();
     lock.unlock();
     // The coroutine's frame goes with it, while the context's other services are still there.
-    call->drop_continuation();
+    call->orphaned();
     lock.lock();
   }
 }
@@ -76,33 +64,38 @@ foreign_awaiter::foreign_awaiter(const asio::any_io_executor& executor)
 
 foreign_awaiter::~foreign_awaiter() = default;
 
-/// What is handed to the context: destroyed without having been called only when the context is.
+/// What is handed to the context. Destroyed without having been called, it drops the suspended coroutine if the context
+/// is gone; else execute() has failed, and the reference is still the caller's.
 class foreign_awaiter::resumption {
 public:
-  explicit resumption(crossing* adopted) noexcept : call_(adopted, false) {}
-  resumption(resumption&&) noexcept = default;
+  explicit resumption(crossing* adopted) noexcept : call_(adopted) {}
+  resumption(resumption&& other) noexcept : call_(std::exchange(other.call_, nullptr)) {}
   ~resumption() {
-    if (call_ && call_->foreign_->context()->gone()) call_->drop_continuation();
+    if (!call_ || !call_->foreign_->context()->gone()) return;
+    call_->drop_continuation();
+    intrusive_ptr_release(call_);
   }
-  void operator()() { crossing::resumed(call_.detach(), true); }
+  void operator()() { crossing::resumed(std::exchange(call_, nullptr), true); }
 
 private:
-  ref_ptr<crossing> call_;
+  crossing* call_;
 };
 
 void foreign_awaiter::post(crossing* call) noexcept {
   const ref_ptr<foreign_awaiter> self(this);
   for (;;) {
-    try {
+    {
       const std::lock_guard lock(context_->mutex_);
-      if (!call->in_flight_hook_.is_linked()) break;
-      intrusive_ptr_add_ref(call);
-      executor_.execute(resumption(call));
+      if (!call->in_flight_hook_.is_linked()) break;  // the context is gone, and the coroutine with it
       context_->awaiting_.erase(context_->awaiting_.iterator_to(*call));
-      break;
-    } catch (const std::bad_alloc&) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      try {
+        // With it goes the reference: the loop may have resumed the coroutine before this returns.
+        return executor_.execute(resumption(call));
+      } catch (const std::bad_alloc&) {
+        context_->awaiting_.push_back(*call);
+      }
     }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   intrusive_ptr_release(call);
 }

@@ -16,6 +16,7 @@
 #include <boost/asio/execution_context.hpp>
 #include <boost/intrusive/list.hpp>
 
+#include <atomic>
 #include <mutex>
 
 namespace bothworlds::detail {
@@ -31,19 +32,17 @@ public:
   template <class F>
   bool with_context(F&& function) {
     const std::lock_guard lock(mutex_);
-    if (gone_) return false;
+    if (gone()) return false;
     function();
     return true;
   }
 
-  bool gone() noexcept;
+  bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }
   /// Destroyed, or stopped as an io_context is.
   bool stopped() noexcept;
   const scheduler_ref& scheduler() const noexcept { return scheduler_; }
 
   void track(crossing& call) noexcept;
-  /// True if it was tracked: the context is still there.
-  bool untrack(crossing& call) noexcept;
   /// Called by the service when the context is being destroyed.
   void destroyed() noexcept;
 
@@ -58,7 +57,7 @@ private:
   ~foreign_context() override;
 
   std::mutex mutex_;
-  bool gone_ = false;   // mutex_
+  std::atomic<bool> gone_{false};  // mutex_ to write
   crossings awaiting_;  // mutex_
   const scheduler_ref scheduler_;
 };

@@ -181,8 +181,10 @@ work* lane::take(queue& from, std::atomic<std::uint32_t>* count) noexcept {
 
 void lane::serve_until_retired() noexcept {
   thread_state& thread = this_thread_state();
-  // The blocking calls of the callables served here open their frames on this lane.
+  // The blocking calls of the callables served here open their frames on this lane, and a loop that they have to
+  // make here belongs to it.
   const ref_ptr<lane> previous = std::exchange(thread.own_lane, ref_ptr<lane>(this));
+  const ref_ptr<loop> previous_home = std::exchange(thread.home, ref_ptr<loop>());
   for (;;) {
     work* item = take_nested();
     if (!item) item = take(main_, nullptr);
@@ -199,7 +201,9 @@ void lane::serve_until_retired() noexcept {
     }
     parker_.park();
   }
-  this_thread_state().own_lane = previous;
+  if (thread.home) thread.home->close();
+  thread.home = previous_home;
+  thread.own_lane = previous;
 }
 
 lane& process_lane() {

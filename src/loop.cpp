@@ -137,8 +137,6 @@ bool loop::try_drive() noexcept {
 }
 
 void loop::offer() noexcept {
-  // A request that the last helper did not see any more is not meant for the next one.
-  asked_back_.store(false, std::memory_order_relaxed);
   role_.store(role::offered, std::memory_order_release);
   try {
     const ref_ptr<help> helper(new help(*this, owner_));
@@ -153,20 +151,30 @@ void loop::offer() noexcept {
 void loop::release() noexcept { role_.store(role::nobody, std::memory_order_release); }
 
 void loop::ask_back() noexcept {
-  asked_back_.store(true, std::memory_order_seq_cst);
-  wake();
+  role seen = role::helper;
+  if (role_.compare_exchange_strong(seen, role::asked_back, std::memory_order_seq_cst)) wake();
+}
+
+bool loop::keep_helper() noexcept {
+  role seen = role::asked_back;
+  return role_.compare_exchange_strong(seen, role::helper, std::memory_order_relaxed) ||
+         seen == role::helper;
 }
 
 bool loop::help_out() noexcept {
   role seen = role::offered;
   if (!role_.compare_exchange_strong(seen, role::helper, std::memory_order_acquire)) return false;
   struct until_asked_back final : driver {
-    explicit until_asked_back(const std::atomic<bool>& flag) noexcept : asked_back(flag) {}
-    bool should_leave() const noexcept override { return asked_back.load(std::memory_order_seq_cst); }
-    const std::atomic<bool>& asked_back;
+    explicit until_asked_back(const loop& driven) noexcept : subject(driven) {}
+    bool should_leave() const noexcept override { return subject.is_asked_back(); }
+    const loop& subject;
   };
-  turn(until_asked_back(asked_back_));
-  role_.store(role::nobody, std::memory_order_release);
+  do {
+    turn(until_asked_back(*this));
+    seen = role::asked_back;
+    // Fails where the owner has found other work and wants the helper to go on.
+  } while (!role_.compare_exchange_strong(seen, role::nobody, std::memory_order_release,
+                                          std::memory_order_relaxed));
   return true;
 }
 
@@ -297,7 +305,7 @@ void loop::close() noexcept {
     while (!in_flight_.empty()) {
       const ref_ptr<crossing> call(&in_flight_.front());
       in_flight_.pop_front();
-      call->drop_continuation();
+      call->orphaned();
     }
     work_.reset();
   }

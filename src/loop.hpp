@@ -6,7 +6,7 @@
 // code it offers the loop to a helper thread and takes it back afterwards, so that the loop's other coroutines never
 // stall behind that code:
 //
-//     nobody <-> owner -> offered -> helper -> nobody
+//     nobody <-> owner -> offered -> helper <-> asked_back -> nobody
 //                  ^--------|
 //
 // What is marked "driver" below is touched by the thread in the role of owner or helper only; role_ passes it on
@@ -70,6 +70,8 @@ public:
   bool try_drive() noexcept;
   /// Gives the loop to a helper, as soon as one comes.
   void offer() noexcept;
+  /// Takes back a request to give it back. False: no helper drives it (any more).
+  bool keep_helper() noexcept;
   /// Leaves it undriven.
   void release() noexcept;
   /// Asks the helper to give it back; the owner is woken when it has.
@@ -93,7 +95,7 @@ public:
 
 private:
   friend class turning_scope;
-  enum class role : unsigned char { nobody, owner, offered, helper };
+  enum class role : unsigned char { nobody, owner, offered, helper, asked_back };
   class help;
   using crossings = boost::intrusive::list<
       crossing,
@@ -107,6 +109,7 @@ private:
   std::size_t poll_asio() noexcept;
   void sleep(const driver& until) noexcept;
   bool help_out() noexcept;
+  bool is_asked_back() const noexcept { return role_.load(std::memory_order_seq_cst) == role::asked_back; }
   ref_ptr<resident> take_idle_resident() noexcept;
   ref_ptr<resident> acquire_resident();
 
@@ -114,7 +117,6 @@ private:
   std::optional<asio::io_context> io_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
   std::atomic<role> role_{role::nobody};
-  std::atomic<bool> asked_back_{false};      // the owner writes, a helper reads
   std::atomic<loop_op*> arrivals_{nullptr};  // any thread pushes, newest first; the driver takes all
   std::atomic<bool> sleeping_{false};        // the driver, before it sleeps in Asio; any thread reads
   std::atomic<bool> wake_posted_{false};     // a wake-up is in Asio's queue: wake_storage_ is taken

@@ -53,6 +53,22 @@ BOTHWORLDS_NOINLINE thread_state& this_thread_state() {
   return this_thread.state();
 }
 
+BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept {
+  // Asked once for each thread: glibc reads /proc for the main one.
+  thread_local const char* const end = [] {
+    pthread_attr_t attributes;
+    void* lowest = nullptr;
+    std::size_t size = 0;
+    if (::pthread_getattr_np(::pthread_self(), &attributes) == 0) {
+      ::pthread_attr_getstack(&attributes, &lowest, &size);
+      ::pthread_attr_destroy(&attributes);
+    }
+    return static_cast<const char*>(lowest);
+  }();
+  const auto here = static_cast<const char*>(__builtin_frame_address(0));
+  return here > end ? static_cast<std::size_t>(here - end) : 0;
+}
+
 thread_state::~thread_state() {
   if (home) home->close();
 }

@@ -8,6 +8,7 @@
 #include <bothworlds/config.hpp>
 #include <bothworlds/detail/ref_counted.hpp>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace bothworlds::detail {
@@ -34,6 +35,9 @@ struct thread_state {
 
 /// The calling thread's state. In a forked child the state inherited from the parent is discarded first.
 BOTHWORLDS_NOINLINE thread_state& this_thread_state();
+
+/// Bytes between the caller's frame and the end of this thread's stack.
+BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept;
 
 /// How often this process has been forked off: 0 in the first one.
 BOTHWORLDS_NOINLINE std::uint32_t fork_generation() noexcept;

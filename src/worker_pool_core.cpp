@@ -285,17 +285,24 @@ void worker_pool_core::ensure_worker() noexcept {
   }
 }
 
-void worker_pool_core::worker_blocks() noexcept {
-  {
-    const std::lock_guard lock(mutex_);
-    ++blocked_;
-  }
-  ensure_worker();
+bool worker_pool_core::may_add_worker() const noexcept {
+  const std::lock_guard lock(mutex_);
+  return may_grow();
 }
 
-void worker_pool_core::worker_resumes() noexcept {
-  const std::lock_guard lock(mutex_);
-  --blocked_;
+void pool_worker::blocks() noexcept {
+  if (blocks_++ != 0) return;
+  {
+    const std::lock_guard lock(pool_.mutex_);
+    ++pool_.blocked_;
+  }
+  pool_.ensure_worker();
+}
+
+void pool_worker::resumes() noexcept {
+  if (--blocks_ != 0) return;
+  const std::lock_guard lock(pool_.mutex_);
+  --pool_.blocked_;
 }
 
 void worker_pool_core::refuse_queue(std::unique_lock<std::mutex>& lock,

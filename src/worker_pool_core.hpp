@@ -30,6 +30,9 @@ class pool_worker {
 public:
   explicit pool_worker(worker_pool_core& pool) noexcept : pool_(pool) {}
   worker_pool_core& pool() const noexcept { return pool_; }
+  /// On this worker's own thread: it is about to block, or goes on. Nested blocks count once.
+  void blocks() noexcept;
+  void resumes() noexcept;
   /// Any thread, while the worker exists.
   void interrupt() { handle_->interrupt(); }
 
@@ -37,6 +40,7 @@ private:
   friend class worker_pool_core;
 
   worker_pool_core& pool_;
+  unsigned blocks_ = 0;  // the worker's thread
   boost::intrusive::list_member_hook<> idle_hook_;  // mutex_
   boost::intrusive::list_member_hook<> all_hook_;   // mutex_
   parker parker_;
@@ -65,9 +69,8 @@ public:
   /// Called when offers of queued items have been taken back: they need a worker after all.
   void ensure_worker() noexcept;
 
-  /// The calling worker is about to block, or goes on.
-  void worker_blocks() noexcept;
-  void worker_resumes() noexcept;
+  /// True if one more worker may be started now.
+  bool may_add_worker() const noexcept;
 
   void note_abandoned() noexcept { abandoned_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -78,6 +81,7 @@ public:
   std::uint32_t made_in_fork() const noexcept { return fork_generation_; }
 
 private:
+  friend class pool_worker;
   using work_queue = boost::intrusive::list<
       work, boost::intrusive::member_hook<work, work::hook, &work::pool_hook_>>;
   using worker_hook = boost::intrusive::list_member_hook<>;

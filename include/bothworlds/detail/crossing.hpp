@@ -118,6 +118,7 @@ private:
   void complete() noexcept;
   void deliver() noexcept;
   void drop_continuation() noexcept;
+  void orphaned() noexcept;
   void withdraw() noexcept;
   void abandon() noexcept;
   void cancel_inner(asio::cancellation_type type) noexcept;
