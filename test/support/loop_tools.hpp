@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-/// Loops, children and events made of plain Asio, so that a case needs nothing of the library under test
-/// but the call that it is about.
+/// Loops, children and events made of plain Asio, so that a case needs nothing of the library under
+/// test but the call that it is about.
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -32,7 +32,8 @@ namespace bothworlds::testing {
 namespace asio = boost::asio;
 using asio::awaitable;
 
-/// Runs `coroutine_fn` as the root coroutine of `loop`, which this thread drives until it is out of work.
+/// Runs `coroutine_fn` as the root coroutine of `loop`, which this thread drives until it is out of
+/// work.
 template <class F>
 void run_async_root(asio::io_context& loop, F coroutine_fn) {
   std::exception_ptr failure;
@@ -60,7 +61,7 @@ inline awaitable<void> yield_to_loop() {
 
 /// Set once, by any thread. Threads that wait sleep until then.
 class gate {
- public:
+public:
   void open() noexcept {
     open_.store(true, std::memory_order_release);
     open_.notify_all();
@@ -68,13 +69,14 @@ class gate {
   void wait() const noexcept { open_.wait(false, std::memory_order_acquire); }
   bool is_open() const noexcept { return open_.load(std::memory_order_acquire); }
 
- private:
+private:
   std::atomic<bool> open_{false};
 };
 
-/// Set once, on the loop. A coroutine that waits can be cancelled; being set wins over being cancelled.
+/// Set once, on the loop. A coroutine that waits can be cancelled; being set wins over being
+/// cancelled.
 class loop_event {
- public:
+public:
   explicit loop_event(const asio::any_io_executor& executor)
       : timer_(executor, asio::steady_timer::time_point::max()) {}
 
@@ -92,36 +94,40 @@ class loop_event {
     }
   }
 
- private:
+private:
   asio::steady_timer timer_;
   bool set_ = false;
 };
 
 /// Lets go all of `count` coroutines of one loop when the last of them arrives.
 class loop_barrier {
- public:
-  loop_barrier(const asio::any_io_executor& executor, int count) : all_here_(executor), missing_(count) {}
+public:
+  loop_barrier(const asio::any_io_executor& executor, int count)
+      : all_here_(executor), missing_(count) {}
 
   awaitable<void> arrive_and_wait() {
     if (--missing_ == 0) all_here_.set();
     co_await all_here_.wait();
   }
 
- private:
+private:
   loop_event all_here_;
   int missing_;
 };
 
-/// A child started with plain `asio::co_spawn`; joined and cancelled on its loop, as often as one likes.
+/// A child started with plain `asio::co_spawn`; joined and cancelled on its loop, as often as one
+/// likes.
 class child_task {
- public:
+public:
   template <class F>
-  child_task(const asio::any_io_executor& executor, F coroutine_fn) : state_(std::make_shared<state>(executor)) {
-    asio::co_spawn(executor, std::move(coroutine_fn),
-                   asio::bind_cancellation_slot(state_->cancelled.slot(), [s = state_](std::exception_ptr e) {
-                     s->failure = std::move(e);
-                     s->ended.set();
-                   }));
+  child_task(const asio::any_io_executor& executor, F coroutine_fn)
+      : state_(std::make_shared<state>(executor)) {
+    asio::co_spawn(
+        executor, std::move(coroutine_fn),
+        asio::bind_cancellation_slot(state_->cancelled.slot(), [s = state_](std::exception_ptr e) {
+          s->failure = std::move(e);
+          s->ended.set();
+        }));
   }
 
   /// Waits for the end and throws what the child threw. Cancelling the wait leaves the child alone.
@@ -139,7 +145,7 @@ class child_task {
 
   bool done() const { return state_->ended.is_set(); }
 
- private:
+private:
   struct state {
     explicit state(const asio::any_io_executor& ex) : executor(ex), ended(ex) {}
     asio::any_io_executor executor;
@@ -150,10 +156,12 @@ class child_task {
   std::shared_ptr<state> state_;
 };
 
-/// Counts the millisecond ticks of a timer on the loop: what a blocking callable asks to see that the loop turns.
+/// Counts the millisecond ticks of a timer on the loop: what a blocking callable asks to see that
+/// the loop turns.
 class heartbeat {
- public:
-  explicit heartbeat(const asio::any_io_executor& executor) : state_(std::make_shared<state>(executor)) {
+public:
+  explicit heartbeat(const asio::any_io_executor& executor)
+      : state_(std::make_shared<state>(executor)) {
     arm(state_);
   }
   heartbeat(const heartbeat&) = delete;
@@ -167,10 +175,11 @@ class heartbeat {
   /// Blocks until the loop has ticked `count` times more: for ever, where the loop stands still.
   void block_for_ticks(int count) const {
     const int goal = state_->ticks.load() + count;
-    for (int seen = state_->ticks.load(); seen < goal; seen = state_->ticks.load()) state_->ticks.wait(seen);
+    for (int seen = state_->ticks.load(); seen < goal; seen = state_->ticks.load())
+      state_->ticks.wait(seen);
   }
 
- private:
+private:
   struct state {
     explicit state(const asio::any_io_executor& ex) : timer(ex) {}
     asio::steady_timer timer;
@@ -193,7 +202,7 @@ class heartbeat {
 
 /// A thread that drives an io_context of its own until it is told to stop.
 class loop_thread {
- public:
+public:
   loop_thread() : work_(asio::make_work_guard(context_)), thread_([this] { context_.run(); }) {}
   ~loop_thread() {
     work_.reset();
@@ -208,7 +217,7 @@ class loop_thread {
     thread_.join();
   }
 
- private:
+private:
   asio::io_context context_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   std::thread thread_;
@@ -216,9 +225,9 @@ class loop_thread {
 
 /// How many are inside at once, at most.
 class in_flight {
- public:
+public:
   class visit {
-   public:
+  public:
     explicit visit(in_flight& counter) : counter_(counter) {
       const int now = ++counter_.now_;
       for (int max = counter_.max_; now > max && !counter_.max_.compare_exchange_weak(max, now);) {
@@ -228,19 +237,20 @@ class in_flight {
     visit& operator=(const visit&) = delete;
     ~visit() { --counter_.now_; }
 
-   private:
+  private:
     in_flight& counter_;
   };
 
   int now() const { return now_; }
   int max() const { return max_; }
 
- private:
+private:
   std::atomic<int> now_{0};
   std::atomic<int> max_{0};
 };
 
-/// For state that nobody announces, such as a thread that ends: false if it has not come about within the limit.
+/// For state that nobody announces, such as a thread that ends: false if it has not come about
+/// within the limit.
 template <class Predicate>
 bool comes_true(Predicate predicate, std::chrono::seconds limit = std::chrono::seconds(30)) {
   const auto end = std::chrono::steady_clock::now() + limit;
@@ -253,7 +263,8 @@ bool comes_true(Predicate predicate, std::chrono::seconds limit = std::chrono::s
 
 /// The same for a coroutine, whose loop turns meanwhile.
 template <class Predicate>
-awaitable<bool> comes_true_on_loop(Predicate predicate, std::chrono::seconds limit = std::chrono::seconds(30)) {
+awaitable<bool> comes_true_on_loop(Predicate predicate,
+                                   std::chrono::seconds limit = std::chrono::seconds(30)) {
   auto executor = co_await asio::this_coro::executor;
   asio::steady_timer tick(executor);
   const auto end = std::chrono::steady_clock::now() + limit;

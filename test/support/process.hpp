@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-/// What the kernel knows of this process: its threads, their names, states and masks; and forked children.
+/// What the kernel knows of this process: its threads, their names, states and masks; and forked
+/// children.
 
 #include <csignal>
 #include <cstdint>
-#include <dirent.h>
 #include <fstream>
 #include <set>
 #include <string>
+
+#include <dirent.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,7 +27,9 @@ inline std::set<std::string> entries_of(const char* directory) {
   return names;
 }
 
-inline bool thread_exists(long id) { return entries_of("/proc/self/task").contains(std::to_string(id)); }
+inline bool thread_exists(long id) {
+  return entries_of("/proc/self/task").contains(std::to_string(id));
+}
 
 inline std::string thread_name(long id) {
   std::ifstream file("/proc/self/task/" + std::to_string(id) + "/comm");
@@ -40,7 +44,8 @@ inline bool thread_sleeps(long id) {
   std::string line;
   std::getline(file, line);
   const auto after_name = line.rfind(") ");
-  return after_name != std::string::npos && line.size() > after_name + 2 && line[after_name + 2] == 'S';
+  return after_name != std::string::npos && line.size() > after_name + 2 &&
+         line[after_name + 2] == 'S';
 }
 
 /// Runs `fn`, which returns an exit code, in a forked child that is ended after `limit` seconds.

@@ -19,25 +19,30 @@ namespace bothworlds::testing {
 /// What the executors below share: never blocking, and in the execution context that is given.
 template <class Derived>
 class user_executor {
- public:
+public:
   explicit user_executor(boost::asio::execution_context& context) : context_(&context) {}
 
-  boost::asio::execution_context& query(boost::asio::execution::context_t) const noexcept { return *context_; }
-  static constexpr boost::asio::execution::blocking_t query(boost::asio::execution::blocking_t) noexcept {
+  boost::asio::execution_context& query(boost::asio::execution::context_t) const noexcept {
+    return *context_;
+  }
+  static constexpr boost::asio::execution::blocking_t query(
+      boost::asio::execution::blocking_t) noexcept {
     return boost::asio::execution::blocking.never;
   }
-  Derived require(boost::asio::execution::blocking_t::never_t) const { return static_cast<const Derived&>(*this); }
+  Derived require(boost::asio::execution::blocking_t::never_t) const {
+    return static_cast<const Derived&>(*this);
+  }
 
   friend bool operator==(const Derived& a, const Derived& b) noexcept { return a.same_as(b); }
   friend bool operator!=(const Derived& a, const Derived& b) noexcept { return !a.same_as(b); }
 
- private:
+private:
   boost::asio::execution_context* context_;
 };
 
 /// Counts what it hands on.
 class counting_executor : public user_executor<counting_executor> {
- public:
+public:
   counting_executor(boost::asio::any_io_executor target, std::shared_ptr<std::atomic<int>> calls)
       : user_executor(boost::asio::query(target, boost::asio::execution::context)),
         target_(boost::asio::require(std::move(target), boost::asio::execution::blocking.never)),
@@ -50,7 +55,7 @@ class counting_executor : public user_executor<counting_executor> {
   }
   bool same_as(const counting_executor& other) const noexcept { return target_ == other.target_; }
 
- private:
+private:
   boost::asio::any_io_executor target_;
   std::shared_ptr<std::atomic<int>> calls_;
 };
@@ -59,7 +64,7 @@ struct submit_refused {};
 
 /// Takes no work.
 class refusing_executor : public user_executor<refusing_executor> {
- public:
+public:
   using user_executor::user_executor;
 
   template <class F>
@@ -71,7 +76,7 @@ class refusing_executor : public user_executor<refusing_executor> {
 
 /// A new thread for everything, gone at once when it is done.
 class thread_per_call_executor : public user_executor<thread_per_call_executor> {
- public:
+public:
   using user_executor::user_executor;
 
   template <class F>
