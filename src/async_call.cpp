@@ -342,10 +342,10 @@ bool async_call::begin(asio::cancellation_signal& signal) noexcept {
 
 void async_call::finish() noexcept {
   signal_ = nullptr;
-  if (then_) return then_();
   const ref_ptr<lane> waiter = waiter_;
   outcome expected = outcome::pending;
   if (!outcome_.compare_exchange_strong(expected, outcome::done, std::memory_order_seq_cst)) return;
+  if (!waiter) return then_();
   // From here on the blocked thread may be gone, and everything of this call but its lane with it.
   if (this_thread_state().own_lane != waiter) waiter->wake();
 }

@@ -16,22 +16,35 @@ namespace bothworlds::detail {
 namespace {
 
 /// Cancels the call when its time is over; gone when the call's coroutine is.
+///
+/// A cancelled wait stays in the loop's queue until somebody drives the loop again. So it does not own the call, but
+/// a link to it, which is cut when the timer goes. All of it is used on the call's executor only.
 class deadline_timer {
 public:
-  deadline_timer(const asio::any_io_executor& executor, async_call& call);
+  deadline_timer(const asio::any_io_executor& executor, async_call& call) {
+    const auto deadline = call.deadline();
+    if (deadline == std::chrono::steady_clock::time_point::max()) return;
+    timer_.emplace(executor, deadline);
+    link_ = new link(call);
+    timer_->async_wait([to = link_](boost::system::error_code failure) {
+      if (!failure && to->call) to->call->time_is_over();
+    });
+  }
+  ~deadline_timer() {
+    if (link_) link_->call = nullptr;
+  }
+  deadline_timer(const deadline_timer&) = delete;
+  deadline_timer& operator=(const deadline_timer&) = delete;
 
 private:
-  std::optional<asio::steady_timer> timer_;
-};
+  struct link : ref_counted {
+    explicit link(async_call& to) noexcept : call(&to) {}
+    async_call* call;  // null: the call has ended
+  };
 
-deadline_timer::deadline_timer(const asio::any_io_executor& executor, async_call& call) {
-  const auto deadline = call.deadline();
-  if (deadline == std::chrono::steady_clock::time_point::max()) return;
-  timer_.emplace(executor, deadline);
-  timer_->async_wait([call = ref_ptr<async_call>(&call)](boost::system::error_code failure) {
-    if (!failure) call->time_is_over();
-  });
-}
+  std::optional<asio::steady_timer> timer_;
+  ref_ptr<link> link_;
+};
 
 /// Brings a coroutine back that has hopped to another executor's thread and stayed there.
 asio::awaitable<void> return_home() { co_await asio::dispatch(asio::deferred); }

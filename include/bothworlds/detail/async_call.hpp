@@ -70,6 +70,9 @@ public:
 protected:
   ~async_call() override;
 
+  /// The coroutine and its frame are gone. What still holds the call, such as a queued cancellation, does not use it.
+  bool has_ended() const noexcept { return outcome_.load(std::memory_order_acquire) == outcome::done; }
+
   /// Throws what the coroutine threw; timed_out instead of an operation_aborted that the timeout caused.
   void rethrow_failure();
 

@@ -15,6 +15,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <functional>
+#include <optional>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -72,9 +73,10 @@ public:
 
   template <class G, class... As>
   explicit awaited_call(std::source_location where, G&& callable, As&&... args)
-      : async_call(where), payload_(std::forward<G>(callable), std::forward<As>(args)...) {}
+      : async_call(where), payload_(std::in_place, std::forward<G>(callable), std::forward<As>(args)...) {}
 
   result take() {
+    if (has_ended()) payload_.reset();
     rethrow_failure();
     return result_.take();
   }
@@ -96,7 +98,7 @@ private:
 
   decltype(auto) invoke() {
     return std::apply(
-        [](auto&&... parts) -> decltype(auto) { return std::invoke(std::move(parts)...); }, payload_);
+        [](auto&&... parts) -> decltype(auto) { return std::invoke(std::move(parts)...); }, *payload_);
   }
 
   template <class Executor>
@@ -105,7 +107,7 @@ private:
     co_await asio::co_spawn(executor, store_result(invoke(), result_), asio::use_awaitable);
   }
 
-  std::tuple<F, Args...> payload_;
+  std::optional<std::tuple<F, Args...>> payload_;
   result_slot<result> result_;
 };
 
