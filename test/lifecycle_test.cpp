@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Beginnings and ends: loops that stop or die under their callers, threads that come and go, forked children.
+// Beginnings and ends: loops that stop or die under their callers, threads that come and go, forked
+// children.
 
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
@@ -13,8 +14,8 @@
 #include <bothworlds/worker_pool.hpp>
 
 #include <boost/asio/detached.hpp>
+#include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
-
 #include <doctest/doctest.h>
 
 #include <future>
@@ -73,9 +74,11 @@ boost::system::error_code code_of_waiting() {
   return {};
 }
 
-} // namespace
+}  // namespace
 
-TEST_CASE("parent_loop_stopped: a worker that calls back into a loop that has stopped gets loop_stopped") {
+TEST_CASE(
+    "parent_loop_stopped: a worker that calls back into a loop that has stopped gets "
+    "loop_stopped") {
   gate running, go_on;
   std::promise<boost::system::error_code> outcome;
   asio::io_context loop;
@@ -93,7 +96,9 @@ TEST_CASE("parent_loop_stopped: a worker that calls back into a loop that has st
   CHECK(outcome.get_future().get() == errc::loop_stopped);
 }
 
-TEST_CASE("parent_loop_stopped: a worker that is blocked in a call when its loop stops gets loop_stopped") {
+TEST_CASE(
+    "parent_loop_stopped: a worker that is blocked in a call when its loop stops gets "
+    "loop_stopped") {
   std::promise<boost::system::error_code> outcome;
   asio::io_context loop;
   auto on_worker = sync_to_async([&] { outcome.set_value(code_of_waiting()); });
@@ -170,7 +175,9 @@ TEST_CASE("parent_loop_stopped: a loop that dies fails its waiters with loop_sto
   }
 }
 
-TEST_CASE("parent_loop_stopped: a thread-sensitive call in a context ends too, and its lane serves others") {
+TEST_CASE(
+    "parent_loop_stopped: a thread-sensitive call in a context ends too, and its lane serves "
+    "others") {
   std::promise<boost::system::error_code> outcome;
   gate running;
   auto loop = std::make_unique<asio::io_context>();
@@ -193,7 +200,8 @@ TEST_CASE("parent_loop_stopped: a thread-sensitive call in a context ends too, a
   });
 }
 
-TEST_CASE("a loop that dies while a callable runs: the callable ends in peace, its result is destroyed") {
+TEST_CASE(
+    "a loop that dies while a callable runs: the callable ends in peace, its result is destroyed") {
   static std::atomic<int> living{0};
   struct tracked {
     tracked() { ++living; }
@@ -224,6 +232,26 @@ TEST_CASE("a loop that dies while a callable runs: the callable ends in peace, i
     ended.wait();
     CHECK(comes_true([] { return living == 0; }));
     CHECK(comes_true([] { return bothworlds::default_worker_pool().stats().busy == 0; }));
+  }
+}
+
+TEST_CASE("a loop may be destroyed as soon as its last call has come back") {
+  // The worker may still be on its way out of the completion; nothing there may need the loop any
+  // more.
+  for (int round = 0; round < 2000; ++round) {
+    asio::io_context loop;
+    auto strand = asio::make_strand(loop);
+    int got = 0;
+    asio::co_spawn(
+        strand,
+        [&]() -> awaitable<void> {
+          auto nested = sync_to_async(
+              [] { return async_to_sync([]() -> awaitable<int> { co_return 42; })(); });
+          got = co_await nested();
+        },
+        asio::detached);
+    loop.run();
+    CHECK(got == 42);
   }
 }
 
@@ -331,11 +359,11 @@ TEST_CASE("a thread that ends while a task of its loop is still waiting ends cle
   CHECK(destroyed);
 }
 
-TEST_CASE("no_thread_per_call: a thousand crossings of every kind need no more threads than ten did") {
+TEST_CASE(
+    "no_thread_per_call: a thousand crossings of every kind need no more threads than ten did") {
   run_async_root([]() -> awaitable<void> {
-    auto nested = sync_to_async([] {
-      return async_to_sync(answer)() + async_to_sync(sensitive_answer)();
-    });
+    auto nested =
+        sync_to_async([] { return async_to_sync(answer)() + async_to_sync(sensitive_answer)(); });
     for (int i = 0; i < 10; ++i) co_await nested();
     const int before = kernel_thread_count();
     int most = 0;
@@ -407,12 +435,12 @@ TEST_CASE("fork_with_warm_pool: forked at any moment, while the pool is busy") {
   int good = 0;
   for (int i = 0; i < 20; ++i)
     good += exit_code_of_child([] {
-      try {
-        return async_to_sync(answer)();
-      } catch (const bothworlds::error& e) {
-        return e.code() == errc::forked_child ? 42 : 2;
-      }
-    }) == 42;
+              try {
+                return async_to_sync(answer)();
+              } catch (const bothworlds::error& e) {
+                return e.code() == errc::forked_child ? 42 : 2;
+              }
+            }) == 42;
   stop.open();
   for (auto& hammer : hammers) hammer.join();
   CHECK(good == 20);
@@ -469,7 +497,8 @@ TEST_CASE("thread_creation_fails: what no new thread can serve is served by a li
       // Not another such stack can be mapped now.
       std::size_t pages = 0;
       std::ifstream("/proc/self/statm") >> pages;
-      const rlim_t limit = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + (rlim_t{16} << 20);
+      const rlim_t limit =
+          pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + (rlim_t{16} << 20);
       const rlimit little_more{limit, limit};
       ::setrlimit(RLIMIT_AS, &little_more);
       child_task queued(executor, [&]() -> awaitable<void> { second = co_await quick(); });
