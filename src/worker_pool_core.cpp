@@ -355,7 +355,7 @@ std::vector<leftover> worker_pool_core::list_running() const {
       entry.kernel_thread_id = worker.kernel_id_;
       running.push_back(std::move(entry));
     }
-  std::stable_sort(running.begin(), running.end(), [](const leftover& a, const leftover& b) {
+  std::sort(running.begin(), running.end(), [](const leftover& a, const leftover& b) {
     return a.running_for > b.running_for;
   });
   return running;

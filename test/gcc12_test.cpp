@@ -76,7 +76,7 @@ TEST_CASE("gcc12_safe_spellings: a lambda that captures by reference") {
 TEST_CASE("gcc12_safe_spellings: a lambda whose captures have no destructor") {
   check_spelling([](const counted& held) -> awaitable<int> {
     const counted* const address = &held;
-    const int minus = 0;
+    int minus = 0;
     co_return co_await sync_to_async([address, minus] { return address->value() - minus; })();
   });
 }

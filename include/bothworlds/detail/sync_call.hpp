@@ -81,18 +81,17 @@ private:
   ~sync_call() override = default;
 
   void invoke() override {
-    this->result_.store_result_of([this]() -> decltype(auto) {
-      return std::apply(
-          [this](auto&&... parts) -> decltype(auto) { return call(std::move(parts)...); }, *payload_);
-    });
+    this->result_.store_result_of(
+        [this]() -> decltype(auto) { return call(std::index_sequence_for<Args...>()); });
   }
 
-  template <class G, class... As>
-  decltype(auto) call(G&& callable, As&&... args) {
+  template <std::size_t... I>
+  decltype(auto) call(std::index_sequence<I...>) {
+    auto& [callable, arguments] = *payload_;
     if constexpr (stoppable)
-      return std::invoke(std::forward<G>(callable), stop_.get_token(), std::forward<As>(args)...);
+      return std::invoke(std::move(callable), stop_.get_token(), std::get<I>(std::move(arguments))...);
     else
-      return std::invoke(std::forward<G>(callable), std::forward<As>(args)...);
+      return std::invoke(std::move(callable), std::get<I>(std::move(arguments))...);
   }
 
   void discard() noexcept override { payload_.reset(); }
@@ -101,7 +100,16 @@ private:
     if constexpr (stoppable) stop_.request_stop();
   }
 
-  std::optional<std::tuple<F, Args...>> payload_;
+  struct payload {
+    template <class G, class... As>
+    explicit payload(G&& what, As&&... args)
+        : callable(std::forward<G>(what)), arguments(std::forward<As>(args)...) {}
+
+    F callable;
+    std::tuple<Args...> arguments;
+  };
+
+  std::optional<payload> payload_;
   [[no_unique_address]] std::conditional_t<stoppable, std::stop_source, nothing> stop_;
 };
 
