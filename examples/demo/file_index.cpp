@@ -99,10 +99,10 @@ std::optional<file_record> index_readers::find(const std::string& name) {
 std::vector<std::string> index_readers::some_names(std::size_t most) {
   const lease taken(*this);
   const auto rows = taken->database.query_number("SELECT count(*) FROM files");
-  const auto stride = rows / static_cast<std::int64_t>(most) + 1;
+  const auto stride = rows / static_cast<std::int64_t>(most) + 1;  // never above `most`, nor 0
   sqlite::statement query(taken->database,
-                          "SELECT name FROM (SELECT name, row_number() OVER () AS place FROM "
-                          "files) WHERE place % ? = 0");
+                          "SELECT name FROM (SELECT name, row_number() OVER () AS place FROM files)"
+                          " WHERE (place - 1) % ? = 0");
   query.bind(1, stride);
   std::vector<std::string> names;
   while (query.step()) names.emplace_back(query.text(0));

@@ -341,6 +341,12 @@ def _():
 @case("demo serves its pages, and gives every wrong request the status it deserves")
 def _():
     with small_tree() as (tree, temporary), Serving(tree, temporary) as server:
+        for target in ("/check", "/work/6", "/file"):  # what it suggests must work
+            line = re.search(rf"^  curl '?http://127\.0\.0\.1:{server.port}({target}[^'\n]*)'?$", server.said, re.M)
+            check(line, server.said)
+            check(server.get(line[1])[0] == 200, line[1])
+        answered = 3
+
         check(server.get("/check") == (200, "OK\n"))
         check(server.get("/check?whatever") == (200, "OK\n"))
         status, body = server.get("/work/3")
@@ -352,7 +358,7 @@ def _():
         check(fnv1a(b"one\ntwo\n") in body, body)
         status, body = server.get("/file?name=sub/deeper/gr%c3%bc%C3%9Fe%C3%BF")
         check(status == 200 and re.search(r"^lines +70000$", body, re.M), body)
-        answered = 6
+        answered += 6
 
         for target in ("/", "/nothing", "/work", "/checkup", "/file?name=nothing", "/file?name=..%2F..%2Fetc", "/file?name=a%00"):
             check(server.get(target)[0] == 404, target, server.get(target))
