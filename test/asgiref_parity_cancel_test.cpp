@@ -3,6 +3,7 @@
 // What asgiref's own tests pin of cancellation through layers of sync and async code, and of what
 // is left behind.
 
+#include "support/call_tools.hpp"
 #include "support/loop_tools.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
@@ -13,7 +14,9 @@
 #include <doctest/doctest.h>
 
 #include <functional>
+#include <memory>
 #include <stdexcept>
+#include <string>
 
 using namespace bothworlds::testing;
 using bothworlds::async_to_sync;
@@ -23,8 +26,6 @@ using bothworlds::sync_to_async;
 using bothworlds::with_thread_sensitive_context;
 
 namespace {
-
-constexpr sync_options thread_sensitive{.thread_sensitive = true};
 
 /// A view that shields a child from its own cancellation, catches that, and then waits for the
 /// child.
@@ -262,4 +263,54 @@ TEST_CASE("no_leak_on_any_path: async_to_sync returns, throws or times out") {
     CHECK(tracked::living.load() == before);
   }
   CHECK(tracked::living.load() == 0);
+}
+
+TEST_CASE(
+    "perfect_forwarding: move-only, by-value and referred-to arguments cross both bridges "
+    "unharmed") {
+  struct copies {
+    explicit copies(int& made) : made_(&made) {}
+    copies(const copies& other) : made_(other.made_) { ++*made_; }
+    copies(copies&&) = default;
+    int* made_;
+  };
+  int from_lvalue = 0, from_rvalue = 0;
+
+  SUBCASE("sync_to_async") {
+    run_async_root([&]() -> awaitable<void> {
+      int counter = 1;
+      auto call = sync_to_async(
+          [](std::unique_ptr<int> owned, std::string text, int& counted, copies, copies) {
+            counted += *owned;
+            return text + "!";
+          });
+      auto owned = std::make_unique<int>(41);
+      std::string text(100, 'x');
+      copies lvalue(from_lvalue);
+      copies rvalue(from_rvalue);
+      const std::string got =
+          co_await call(std::move(owned), text, std::ref(counter), lvalue, std::move(rvalue));
+      CHECK(got == std::string(100, 'x') + "!");
+      CHECK(text == std::string(100, 'x'));
+      CHECK(counter == 42);
+    });
+  }
+  SUBCASE("async_to_sync") {
+    int counter = 1;
+    auto call = async_to_sync([](std::unique_ptr<int> owned, std::string text, int& counted, copies,
+                                 copies) -> awaitable<std::string> {
+      co_await yield_to_loop();
+      counted += *owned;
+      co_return text + "!";
+    });
+    std::string text(100, 'x');
+    copies lvalue(from_lvalue);
+    copies rvalue(from_rvalue);
+    CHECK(call(std::make_unique<int>(41), text, std::ref(counter), lvalue, std::move(rvalue)) ==
+          std::string(100, 'x') + "!");
+    CHECK(text == std::string(100, 'x'));
+    CHECK(counter == 42);
+  }
+  CHECK(from_lvalue == 1);
+  CHECK(from_rvalue == 0);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// What asgiref's own tests pin of the two bridges, said for this library: values, methods, loops, executors.
-// The cases about thread-sensitive calls and about cancellation are in the two files beside this one.
+// What asgiref's own tests pin of the two bridges, said for this library: values, methods, loops,
+// executors. The cases about thread-sensitive calls and about cancellation are in the two files
+// beside this one.
 
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
@@ -15,7 +16,6 @@
 #include <bothworlds/worker_pool.hpp>
 
 #include <boost/asio/thread_pool.hpp>
-
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -27,8 +27,8 @@
 using namespace bothworlds::testing;
 using bothworlds::async_to_sync;
 using bothworlds::errc;
-using bothworlds::sync_to_async;
 using bothworlds::sync_options;
+using bothworlds::sync_to_async;
 
 namespace {
 
@@ -63,7 +63,7 @@ int call_namespace_scope_inner() { return namespace_scope_inner(); }
 
 auto namespace_scope_outer = sync_to_async(call_namespace_scope_inner);
 
-} // namespace
+}  // namespace
 
 TEST_CASE("test_sync_to_async: the value comes back while the loop keeps ticking") {
   run_async_root([]() -> awaitable<void> {
@@ -131,7 +131,9 @@ TEST_CASE("test_sync_to_async_method_decorator: a member function with its objec
   });
 }
 
-TEST_CASE("test_sync_to_async_method_self_attribute: the bound object lives until the call is done, no longer") {
+TEST_CASE(
+    "test_sync_to_async_method_self_attribute: the bound object lives until the call is done, no "
+    "longer") {
   struct bound {
     explicit bound(std::atomic<bool>& alive) : alive_(alive) { alive_ = true; }
     ~bound() { alive_ = false; }
@@ -151,7 +153,9 @@ TEST_CASE("test_sync_to_async_method_self_attribute: the bound object lives unti
   });
 }
 
-TEST_CASE("test_async_to_sync_to_async: a blocking call on a worker goes back to the loop that awaits it") {
+TEST_CASE(
+    "test_async_to_sync_to_async: a blocking call on a worker goes back to the loop that awaits "
+    "it") {
   run_async_root([]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
     const long loop_id = kernel_thread_id();
@@ -171,7 +175,9 @@ TEST_CASE("test_async_to_sync_to_async: a blocking call on a worker goes back to
   });
 }
 
-TEST_CASE("test_async_to_sync_to_async_decorator: wrappers built beforehand find their loop when they are called") {
+TEST_CASE(
+    "test_async_to_sync_to_async_decorator: wrappers built beforehand find their loop when they "
+    "are called") {
   for (int round = 0; round < 2; ++round) {
     long loop_id = 0;
     std::thread([&] {
@@ -229,7 +235,9 @@ TEST_CASE("test_async_to_sync_method_decorator: a member function with its objec
   CHECK(method(std::ref(object)) == 86);
 }
 
-TEST_CASE("test_async_to_sync_in_async: refused on a thread that runs a loop, before the coroutine is made") {
+TEST_CASE(
+    "test_async_to_sync_in_async: refused on a thread that runs a loop, before the coroutine is "
+    "made") {
   run_async_root([]() -> awaitable<void> {
     bool touched = false;
     auto blocking = async_to_sync([&]() -> awaitable<int> {
@@ -295,7 +303,9 @@ TEST_CASE("test_async_to_sync_on_callable_object: an object whose call operator 
   CHECK(async_to_sync(callable{})(42) == 42);
 }
 
-TEST_CASE("test_async_to_sync_method_self_attribute: the bound object lives until the call is done, no longer") {
+TEST_CASE(
+    "test_async_to_sync_method_self_attribute: the bound object lives until the call is done, no "
+    "longer") {
   struct bound {
     explicit bound(bool& alive) : alive_(alive) { alive_ = true; }
     ~bound() { alive_ = false; }
@@ -312,7 +322,9 @@ TEST_CASE("test_async_to_sync_method_self_attribute: the bound object lives unti
   CHECK_FALSE(alive);
 }
 
-TEST_CASE("test_async_single_thread_context_matches: two calls of one thread share its loop and need no other thread") {
+TEST_CASE(
+    "test_async_single_thread_context_matches: two calls of one thread share its loop and need no "
+    "other thread") {
   std::thread([] {
     const long self = kernel_thread_id();
     const auto threads_before = kernel_thread_count();
@@ -331,16 +343,20 @@ TEST_CASE("test_async_single_thread_context_matches: two calls of one thread sha
   }).join();
 }
 
-TEST_CASE("test_async_single_thread_nested_context: an inner call neither ends nor replaces the loop of the outer one") {
+TEST_CASE(
+    "test_async_single_thread_nested_context: an inner call neither ends nor replaces the loop of "
+    "the outer one") {
   auto loop_of = [](asio::execution_context*& loop) -> awaitable<void> {
     co_await yield_to_loop();
     auto here = co_await asio::this_coro::executor;
     loop = &asio::query(here, asio::execution::context);
   };
-  asio::execution_context *outer = nullptr, *inner = nullptr, *outer_again = nullptr, *next_call = nullptr;
+  asio::execution_context *outer = nullptr, *inner = nullptr, *outer_again = nullptr,
+                          *next_call = nullptr;
   async_to_sync([&]() -> awaitable<void> {
     co_await loop_of(outer);
-    auto nested = sync_to_async([&] { async_to_sync(loop_of)(std::ref(inner)); }, {.thread_sensitive = true});
+    auto nested =
+        sync_to_async([&] { async_to_sync(loop_of)(std::ref(inner)); }, {.thread_sensitive = true});
     co_await nested();
     co_await loop_of(outer_again);
   })();
@@ -351,7 +367,9 @@ TEST_CASE("test_async_single_thread_nested_context: an inner call neither ends n
   CHECK(next_call == outer);
 }
 
-TEST_CASE("test_async_single_thread_context_without_async_work: a thread that only builds wrappers gets no loop") {
+TEST_CASE(
+    "test_async_single_thread_context_without_async_work: a thread that only builds wrappers gets "
+    "no loop") {
   const auto threads_before = kernel_thread_count();
   std::thread([] {
     const auto files_before = entries_of("/proc/self/fd").size();
@@ -364,7 +382,9 @@ TEST_CASE("test_async_single_thread_context_without_async_work: a thread that on
   CHECK(comes_true([&] { return kernel_thread_count() == threads_before; }));
 }
 
-TEST_CASE("test_async_single_thread_context_matches_from_async_thread: under sync_to_async the awaiting loop wins") {
+TEST_CASE(
+    "test_async_single_thread_context_matches_from_async_thread: under sync_to_async the awaiting "
+    "loop wins") {
   run_async_root([]() -> awaitable<void> {
     const long loop_id = kernel_thread_id();
     auto on_worker = sync_to_async([&] {
@@ -381,7 +401,9 @@ TEST_CASE("test_async_single_thread_context_matches_from_async_thread: under syn
   });
 }
 
-TEST_CASE("test_sync_to_async_detected_as_coroutinefunction: a wrapped callable is async, an unwrapped one is not") {
+TEST_CASE(
+    "test_sync_to_async_detected_as_coroutinefunction: a wrapped callable is async, an unwrapped "
+    "one is not") {
   auto made_async = sync_to_async(plain_sync);
   auto made_sync = async_to_sync(plain_async);
   CHECK(bothworlds::is_async_callable_v<decltype(made_async)>);
@@ -392,19 +414,21 @@ TEST_CASE("test_sync_to_async_detected_as_coroutinefunction: a wrapped callable 
 
 TEST_CASE("test_multiprocessing: a child forked in a worker does not look for its parent's loop") {
   run_async_root([]() -> awaitable<void> {
-    auto fork_first = sync_to_async([] { return exit_code_of_child([] { return async_to_sync(plain_async)(); }); });
+    auto fork_first = sync_to_async(
+        [] { return exit_code_of_child([] { return async_to_sync(plain_async)(); }); });
     const int code = co_await fork_first();
     CHECK(code == 42);
   });
 }
 
-TEST_CASE("test_sync_to_async_uses_executor: exactly once, and not together with thread_sensitive") {
+TEST_CASE(
+    "test_sync_to_async_uses_executor: exactly once, and not together with thread_sensitive") {
   asio::thread_pool threads(1);
   auto calls = std::make_shared<std::atomic<int>>(0);
   const asio::any_io_executor executor = counting_executor(threads.get_executor(), calls);
   run_async_root([&]() -> awaitable<void> {
-    auto on_executor = sync_to_async([&] { return threads.get_executor().running_in_this_thread(); },
-                                     {.executor = &executor});
+    auto on_executor = sync_to_async(
+        [&] { return threads.get_executor().running_in_this_thread(); }, {.executor = &executor});
     const bool ran_there = co_await on_executor();
     CHECK(ran_there);
     CHECK(*calls == 1);
@@ -412,7 +436,8 @@ TEST_CASE("test_sync_to_async_uses_executor: exactly once, and not together with
     bool touched = false;
     bool refused = false;
     try {
-      auto contradictory = sync_to_async([&] { touched = true; }, {.thread_sensitive = true, .executor = &executor});
+      auto contradictory =
+          sync_to_async([&] { touched = true; }, {.thread_sensitive = true, .executor = &executor});
       co_await contradictory();
     } catch (const bothworlds::misuse_error& e) {
       refused = e.code() == errc::invalid_options;
@@ -424,7 +449,9 @@ TEST_CASE("test_sync_to_async_uses_executor: exactly once, and not together with
   threads.join();
 }
 
-TEST_CASE("test_async_to_sync_with_stopped_main_loop: a wrapper built on a loop that has stopped since works elsewhere") {
+TEST_CASE(
+    "test_async_to_sync_with_stopped_main_loop: a wrapper built on a loop that has stopped since "
+    "works elsewhere") {
   asio::io_context loop;
   std::function<int()> blocking;
   run_async_root(loop, [&]() -> awaitable<void> {
@@ -435,50 +462,4 @@ TEST_CASE("test_async_to_sync_with_stopped_main_loop: a wrapper built on a loop 
   int value = 0;
   std::thread([&] { value = blocking(); }).join();
   CHECK(value == 42);
-}
-
-TEST_CASE("perfect_forwarding: move-only, by-value and referred-to arguments cross both bridges unharmed") {
-  struct copies {
-    explicit copies(int& made) : made_(&made) {}
-    copies(const copies& other) : made_(other.made_) { ++*made_; }
-    copies(copies&&) = default;
-    int* made_;
-  };
-  int from_lvalue = 0, from_rvalue = 0;
-
-  SUBCASE("sync_to_async") {
-    run_async_root([&]() -> awaitable<void> {
-      int counter = 1;
-      auto call = sync_to_async([](std::unique_ptr<int> owned, std::string text, int& counted, copies, copies) {
-        counted += *owned;
-        return text + "!";
-      });
-      auto owned = std::make_unique<int>(41);
-      std::string text(100, 'x');
-      copies lvalue(from_lvalue);
-      copies rvalue(from_rvalue);
-      const std::string got = co_await call(std::move(owned), text, std::ref(counter), lvalue, std::move(rvalue));
-      CHECK(got == std::string(100, 'x') + "!");
-      CHECK(text == std::string(100, 'x'));
-      CHECK(counter == 42);
-    });
-  }
-  SUBCASE("async_to_sync") {
-    int counter = 1;
-    auto call = async_to_sync(
-        [](std::unique_ptr<int> owned, std::string text, int& counted, copies, copies) -> awaitable<std::string> {
-          co_await yield_to_loop();
-          counted += *owned;
-          co_return text + "!";
-        });
-    std::string text(100, 'x');
-    copies lvalue(from_lvalue);
-    copies rvalue(from_rvalue);
-    CHECK(call(std::make_unique<int>(41), text, std::ref(counter), lvalue, std::move(rvalue)) ==
-          std::string(100, 'x') + "!");
-    CHECK(text == std::string(100, 'x'));
-    CHECK(counter == 42);
-  }
-  CHECK(from_lvalue == 1);
-  CHECK(from_rvalue == 0);
 }

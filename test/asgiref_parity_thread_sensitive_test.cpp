@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// What asgiref's own tests pin of thread-sensitive calls: which thread runs them, from whatever depth.
+// What asgiref's own tests pin of thread-sensitive calls: which thread runs them, from whatever
+// depth.
 
+#include "support/call_tools.hpp"
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
 #include "support/process.hpp"
@@ -13,7 +15,6 @@
 #include <bothworlds/worker_pool.hpp>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
-
 #include <doctest/doctest.h>
 
 #include <latch>
@@ -30,19 +31,13 @@ using bothworlds::with_thread_sensitive_context;
 
 namespace {
 
-constexpr sync_options thread_sensitive{.thread_sensitive = true};
-
-/// A thread-sensitive call that gives the kernel's id of the thread that ran it.
-awaitable<long> sensitive_thread() {
-  auto call = sync_to_async(kernel_thread_id, thread_sensitive);
-  co_return co_await call();
-}
-
 awaitable<void> store_sensitive_thread(long& id) { id = co_await sensitive_thread(); }
 
-} // namespace
+}  // namespace
 
-TEST_CASE("test_thread_sensitive_outside_sync: under a sync root it is the root's thread, in children too") {
+TEST_CASE(
+    "test_thread_sensitive_outside_sync: under a sync root it is the root's thread, in children "
+    "too") {
   const long root = kernel_thread_id();
   long direct = 0, in_child = 0;
   async_to_sync([&]() -> awaitable<void> {
@@ -55,11 +50,13 @@ TEST_CASE("test_thread_sensitive_outside_sync: under a sync root it is the root'
   CHECK(in_child == root);
 }
 
-TEST_CASE("test_thread_sensitive_outside_async: under an async root it is one other thread for all") {
+TEST_CASE(
+    "test_thread_sensitive_outside_async: under an async root it is one other thread for all") {
   long nested = 0, direct = 0;
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
-    auto outer = sync_to_async([&] { async_to_sync(store_sensitive_thread)(std::ref(nested)); }, thread_sensitive);
+    auto outer = sync_to_async([&] { async_to_sync(store_sensitive_thread)(std::ref(nested)); },
+                               thread_sensitive);
     child_task first(executor, [&] { return outer(); });
     child_task second(executor, [&] { return store_sensitive_thread(direct); });
     co_await first.join();
@@ -70,14 +67,17 @@ TEST_CASE("test_thread_sensitive_outside_async: under an async root it is one ot
   CHECK(nested == direct);
 }
 
-TEST_CASE("test_thread_sensitive_outside_async: it is the same thread for every loop of the process") {
+TEST_CASE(
+    "test_thread_sensitive_outside_async: it is the same thread for every loop of the process") {
   long ids[2] = {};
-  for (long& id : ids) std::thread([&] { run_async_root([&] { return store_sensitive_thread(id); }); }).join();
+  for (long& id : ids)
+    std::thread([&] { run_async_root([&] { return store_sensitive_thread(id); }); }).join();
   CHECK(ids[0] != 0);
   CHECK(ids[0] == ids[1]);
 }
 
-TEST_CASE("test_thread_sensitive_with_context_matches: two children of one context share its thread") {
+TEST_CASE(
+    "test_thread_sensitive_with_context_matches: two children of one context share its thread") {
   long ids[2] = {};
   run_async_root([&]() -> awaitable<void> {
     auto body = [&]() -> awaitable<void> {
@@ -153,7 +153,8 @@ TEST_CASE("test_thread_sensitive_with_context_different: two contexts at once ha
 }
 
 TEST_CASE(
-    "test_thread_sensitive_context_exit_does_not_block_event_loop: a cancel in the hand-over, then leaving the context") {
+    "test_thread_sensitive_context_exit_does_not_block_event_loop: a cancel in the hand-over, then "
+    "leaving the context") {
   run_async_root([]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
     heartbeat beat(executor);
@@ -176,7 +177,8 @@ TEST_CASE(
           thread_sensitive);
       child_task task(here, [&] { return park(); });
       co_await yield_to_loop();
-      // The loop stands still here, so what the blocked thread posts to it has not begun when the cancel lands.
+      // The loop stands still here, so what the blocked thread posts to it has not begun when the
+      // cancel lands.
       parked.wait();
       CHECK(comes_true([&] { return thread_sleeps(lane); }));
       task.cancel();
@@ -193,7 +195,9 @@ TEST_CASE(
   });
 }
 
-TEST_CASE("test_thread_sensitive_context_exit_does_not_starve_default_executor: leaving a context takes no pool slot") {
+TEST_CASE(
+    "test_thread_sensitive_context_exit_does_not_starve_default_executor: leaving a context takes "
+    "no pool slot") {
   bothworlds::worker_pool pool(bothworlds::worker_pool_options{.soft_limit = 2, .hard_limit = 2});
   std::latch ended(2);
   run_async_root([&]() -> awaitable<void> {
@@ -238,7 +242,9 @@ TEST_CASE("test_thread_sensitive_context_exit_does_not_starve_default_executor: 
   });
 }
 
-TEST_CASE("test_thread_sensitive_double_nested_sync: two levels below a sync root it is still the root's thread") {
+TEST_CASE(
+    "test_thread_sensitive_double_nested_sync: two levels below a sync root it is still the root's "
+    "thread") {
   long innermost = 0;
   auto level4 = [&] { innermost = kernel_thread_id(); };
   auto level3 = [&]() -> awaitable<void> {
@@ -254,7 +260,9 @@ TEST_CASE("test_thread_sensitive_double_nested_sync: two levels below a sync roo
   CHECK(innermost == kernel_thread_id());
 }
 
-TEST_CASE("test_thread_sensitive_double_nested_async: two levels below an async root, async code is on its loop") {
+TEST_CASE(
+    "test_thread_sensitive_double_nested_async: two levels below an async root, async code is on "
+    "its loop") {
   long innermost = 0;
   auto level4 = [&]() -> awaitable<void> {
     co_await yield_to_loop();
@@ -283,7 +291,9 @@ TEST_CASE("test_thread_sensitive_disabled: other calls leave the root's thread a
   CHECK(ran_on != kernel_thread_id());
 }
 
-TEST_CASE("test_sync_to_async_deadlock_ignored_with_exception: a throwing call leaves nothing behind that looks stuck") {
+TEST_CASE(
+    "test_sync_to_async_deadlock_ignored_with_exception: a throwing call leaves nothing behind "
+    "that looks stuck") {
   auto view = []() -> int { throw std::invalid_argument("no"); };
   run_async_root([&]() -> awaitable<void> {
     auto call = sync_to_async(view, thread_sensitive);
@@ -303,7 +313,9 @@ TEST_CASE("test_sync_to_async_deadlock_ignored_with_exception: a throwing call l
   });
 }
 
-TEST_CASE("test_sync_to_async_with_blocker_thread_sensitive: the lane is held, which a timeout shows; other lanes go on") {
+TEST_CASE(
+    "test_sync_to_async_with_blocker_thread_sensitive: the lane is held, which a timeout shows; "
+    "other lanes go on") {
   run_async_root([]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
     gate event;
@@ -345,7 +357,9 @@ TEST_CASE("test_sync_to_async_with_blocker_thread_sensitive: the lane is held, w
   });
 }
 
-TEST_CASE("test_sync_to_async_with_blocker_non_thread_sensitive: a blocker off the lane is in nobody's way") {
+TEST_CASE(
+    "test_sync_to_async_with_blocker_non_thread_sensitive: a blocker off the lane is in nobody's "
+    "way") {
   run_async_root([]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
     gate event;
@@ -361,7 +375,9 @@ TEST_CASE("test_sync_to_async_with_blocker_non_thread_sensitive: a blocker off t
   });
 }
 
-TEST_CASE("test_sync_to_async_within_create_task: a sensitive call beside a timer, three layers down, is on the lane") {
+TEST_CASE(
+    "test_sync_to_async_within_create_task: a sensitive call beside a timer, three layers down, is "
+    "on the lane") {
   run_async_root([]() -> awaitable<void> {
     const long loop_id = kernel_thread_id();
     long middleware_ran_on = 0, task_ran_on = 0;
@@ -385,8 +401,8 @@ TEST_CASE("test_sync_to_async_within_create_task: a sensitive call beside a time
   });
 }
 
-// Tasks that outlive the frame they were started in. What they still have to run thread-sensitively goes to the
-// frame above.
+// Tasks that outlive the frame they were started in. What they still have to run thread-sensitively
+// goes to the frame above.
 
 TEST_CASE("test_nested_task: started in an inner frame, awaited after that frame has ended") {
   long ran_on = 0;
@@ -453,7 +469,9 @@ TEST_CASE("test_double_nested_task: a task that starts a task, two frames down")
   CHECK(ran_on == kernel_thread_id());
 }
 
-TEST_CASE("test_two_nested_tasks_with_asyncio_run: what two tasks have queued on a frame that ends is still run") {
+TEST_CASE(
+    "test_two_nested_tasks_with_asyncio_run: what two tasks have queued on a frame that ends is "
+    "still run") {
   run_async_root([]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
     loop_barrier barrier(executor, 3);

@@ -14,7 +14,6 @@
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_future.hpp>
-
 #include <doctest/doctest.h>
 
 #include <future>
@@ -51,7 +50,8 @@ TEST_CASE("a callback gets the result, on its associated executor") {
 TEST_CASE("a callback of a void callable gets the exception alone") {
   asio::io_context loop;
   std::exception_ptr failure;
-  async_offload([] { throw 42; }, asio::bind_executor(loop, [&](std::exception_ptr e) { failure = e; }));
+  async_offload([] { throw 42; },
+                asio::bind_executor(loop, [&](std::exception_ptr e) { failure = e; }));
   loop.run();
   REQUIRE(failure);
   CHECK_THROWS_AS(std::rethrow_exception(failure), int);
@@ -61,7 +61,9 @@ TEST_CASE("a callback on a strand runs inside it") {
   asio::io_context loop;
   auto strand = asio::make_strand(loop);
   bool inside = false;
-  async_offload([] {}, asio::bind_executor(strand, [&](std::exception_ptr) { inside = strand.running_in_this_thread(); }));
+  async_offload([] {}, asio::bind_executor(strand, [&](std::exception_ptr) {
+                  inside = strand.running_in_this_thread();
+                }));
   loop.run();
   CHECK(inside);
 }
@@ -69,7 +71,8 @@ TEST_CASE("a callback on a strand runs inside it") {
 TEST_CASE("use_future: the thread that waits needs no loop") {
   std::future<int> good = async_offload([] { return 42; }, asio::use_future);
   std::future<void> empty = async_offload([] {}, asio::use_future);
-  std::future<int> bad = async_offload([]() -> int { throw std::invalid_argument("no"); }, asio::use_future);
+  std::future<int> bad =
+      async_offload([]() -> int { throw std::invalid_argument("no"); }, asio::use_future);
   CHECK(good.get() == 42);
   empty.get();
   CHECK_THROWS_AS(bad.get(), std::invalid_argument);
@@ -163,14 +166,15 @@ TEST_CASE("a running operation that is abandoned completes at once") {
         release.wait();
         ended.open();
       },
-      asio::bind_cancellation_slot(cancel.slot(), asio::bind_executor(loop,
-                                                                      [&](std::exception_ptr e) {
-                                                                        try {
-                                                                          if (e) std::rethrow_exception(e);
-                                                                        } catch (const boost::system::system_error& s) {
-                                                                          aborted = is_cancellation(s);
-                                                                        }
-                                                                      })),
+      asio::bind_cancellation_slot(
+          cancel.slot(), asio::bind_executor(loop,
+                                             [&](std::exception_ptr e) {
+                                               try {
+                                                 if (e) std::rethrow_exception(e);
+                                               } catch (const boost::system::system_error& s) {
+                                                 aborted = is_cancellation(s);
+                                               }
+                                             })),
       {.on_cancel = cancel_policy::abandon});
   running.wait();
   asio::post(loop, [&] { cancel.emit(asio::cancellation_type::terminal); });
@@ -186,11 +190,12 @@ TEST_CASE("complete_with_all_slots_taken: an operation completes while every wor
   asio::io_context loop;
   gate next_is_running, release;
   bool completed = false;
-  async_offload([] {}, asio::bind_executor(loop,
-                                           [&](std::exception_ptr) {
-                                             completed = true;
-                                             release.open();
-                                           }),
+  async_offload([] {},
+                asio::bind_executor(loop,
+                                    [&](std::exception_ptr) {
+                                      completed = true;
+                                      release.open();
+                                    }),
                 {.pool = &pool});
   async_offload(
       [&] {

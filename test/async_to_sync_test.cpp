@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 
-#include <bothworlds/async_to_sync.hpp>
-
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
 
+#include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/blocking_region.hpp>
 #include <bothworlds/error.hpp>
 #include <bothworlds/sync_to_async.hpp>
@@ -12,7 +11,6 @@
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/experimental/channel.hpp>
 #include <boost/asio/thread_pool.hpp>
-
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -54,7 +52,7 @@ awaitable<long> thread_of_coroutine() {
   co_return kernel_thread_id();
 }
 
-} // namespace
+}  // namespace
 
 TEST_CASE("no_thread_per_call: a plain thread drives its own kept loop; no thread is started") {
   std::thread([] {
@@ -102,7 +100,8 @@ TEST_CASE("results of every kind come back") {
   nothing();
   CHECK(ran);
 
-  auto move_only = async_to_sync([]() -> awaitable<std::unique_ptr<int>> { co_return std::make_unique<int>(5); });
+  auto move_only = async_to_sync(
+      []() -> awaitable<std::unique_ptr<int>> { co_return std::make_unique<int>(5); });
   const std::unique_ptr<int> owned = move_only();
   CHECK(*owned == 5);
 
@@ -113,7 +112,8 @@ TEST_CASE("results of every kind come back") {
   CHECK(not_default_constructible().value == 6);
 
   int target = 0;
-  auto reference = async_to_sync([&]() -> awaitable<std::reference_wrapper<int>> { co_return target; });
+  auto reference =
+      async_to_sync([&]() -> awaitable<std::reference_wrapper<int>> { co_return target; });
   CHECK(&reference().get() == &target);
 }
 
@@ -138,14 +138,16 @@ TEST_CASE("captures of a coroutine lambda live as long as its coroutine") {
     co_return text + "!";
   });
   CHECK(call() == std::string(64, 'a') + "!");
-  const std::string from_temporary = async_to_sync([text = std::string(64, 'b')]() -> awaitable<std::string> {
-    co_await yield_to_loop();
-    co_return text;
-  })();
+  const std::string from_temporary =
+      async_to_sync([text = std::string(64, 'b')]() -> awaitable<std::string> {
+        co_await yield_to_loop();
+        co_return text;
+      })();
   CHECK(from_temporary == std::string(64, 'b'));
 }
 
-TEST_CASE("exceptions of every type arrive as they were thrown, before and after the first suspension") {
+TEST_CASE(
+    "exceptions of every type arrive as they were thrown, before and after the first suspension") {
   struct odd {
     int value;
   };
@@ -173,7 +175,8 @@ TEST_CASE("a coroutine of another executor type") {
   using executor_type = asio::io_context::executor_type;
   auto call = async_to_sync([](int n) -> awaitable<int, executor_type> {
     auto executor = co_await asio::this_coro::executor;
-    asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, executor_type>
+    asio::basic_waitable_timer<std::chrono::steady_clock,
+                               asio::wait_traits<std::chrono::steady_clock>, executor_type>
         timer(executor, std::chrono::milliseconds(1));
     co_await timer.async_wait(asio::use_awaitable_t<executor_type>{});
     co_return n + 1;
@@ -199,8 +202,9 @@ TEST_CASE("a deferred operation") {
     asio::steady_timer timer(other.executor(), std::chrono::milliseconds(1));
     async_to_sync([&] { return timer.async_wait(asio::deferred); })();
     CHECK(timer.expiry() <= std::chrono::steady_clock::now());
-    auto chained = async_to_sync(
-        [&] { return asio::post(other.executor(), asio::deferred([] { return asio::deferred.values(7); })); });
+    auto chained = async_to_sync([&] {
+      return asio::post(other.executor(), asio::deferred([] { return asio::deferred.values(7); }));
+    });
     CHECK(chained() == 7);
   }
   SUBCASE("with a result, or an error as a system_error") {
@@ -223,7 +227,9 @@ TEST_CASE("a deferred operation") {
   }
 }
 
-TEST_CASE("refused on a thread that is running a loop, whoever made that loop, before the callable is called") {
+TEST_CASE(
+    "refused on a thread that is running a loop, whoever made that loop, before the callable is "
+    "called") {
   bool touched = false;
   auto blocking = async_to_sync([&]() -> awaitable<void> {
     touched = true;
@@ -256,10 +262,12 @@ TEST_CASE("refused on a thread that is running a loop, whoever made that loop, b
     })();
   }
   SUBCASE("with force_new_loop too") {
-    auto forced = async_to_sync([&]() -> awaitable<void> {
-      touched = true;
-      return yield_to_loop();
-    }, {.force_new_loop = true});
+    auto forced = async_to_sync(
+        [&]() -> awaitable<void> {
+          touched = true;
+          return yield_to_loop();
+        },
+        {.force_new_loop = true});
     run_async_root([&]() -> awaitable<void> {
       CHECK_THROWS_AS(forced(), misuse_error);
       co_return;
@@ -310,15 +318,17 @@ TEST_CASE("a timeout that has not passed changes nothing") {
 }
 
 TEST_CASE("a result that is produced in spite of the timeout is returned") {
-  auto stubborn = async_to_sync([]() -> awaitable<int> {
-    bool unwound = false;
-    try {
-      co_await wait_for_ever(unwound);
-    } catch (const boost::system::system_error& e) {
-      CHECK(is_cancellation(e));
-    }
-    co_return 42;
-  }, {.timeout = std::chrono::milliseconds(5)});
+  auto stubborn = async_to_sync(
+      []() -> awaitable<int> {
+        bool unwound = false;
+        try {
+          co_await wait_for_ever(unwound);
+        } catch (const boost::system::system_error& e) {
+          CHECK(is_cancellation(e));
+        }
+        co_return 42;
+      },
+      {.timeout = std::chrono::milliseconds(5)});
   CHECK(stubborn() == 42);
 }
 
@@ -356,10 +366,12 @@ TEST_CASE("a stop token cancels the coroutine") {
       waiting.wait();
       source.request_stop();
     });
-    auto call = async_to_sync([&]() -> awaitable<int> {
-      waiting.open();
-      return wait_for_ever(unwound);
-    }, {.stop = source.get_token()});
+    auto call = async_to_sync(
+        [&]() -> awaitable<int> {
+          waiting.open();
+          return wait_for_ever(unwound);
+        },
+        {.stop = source.get_token()});
     bool cancelled = false;
     try {
       call();
@@ -399,7 +411,8 @@ TEST_CASE("many threads call at once, each on its own loop") {
   std::atomic<int> right{0};
   for (int t = 0; t < 8; ++t)
     threads.emplace_back([&] {
-      for (int i = 0; i < 200; ++i) right += async_to_sync(thread_of_coroutine)() == kernel_thread_id();
+      for (int i = 0; i < 200; ++i)
+        right += async_to_sync(thread_of_coroutine)() == kernel_thread_id();
     });
   for (auto& thread : threads) thread.join();
   CHECK(right == 8 * 200);

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 
-#include <bothworlds/blocking_region.hpp>
-
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/blocking_region.hpp>
 #include <bothworlds/sync_to_async.hpp>
 #include <bothworlds/worker_pool.hpp>
 
@@ -40,7 +39,8 @@ TEST_CASE("a worker in a region is replaced, so that what it waits for can run")
     co_await set();
     co_await waiter.join();
     CHECK(pool.stats().compensations >= 1);
-    const bool left = co_await comes_true_on_loop([&] { return pool.stats().blocked_in_bridge == 0; });
+    const bool left =
+        co_await comes_true_on_loop([&] { return pool.stats().blocked_in_bridge == 0; });
     CHECK(left);
   });
 }
@@ -71,7 +71,9 @@ TEST_CASE("a region that is entered while calls are queued lets them run") {
   });
 }
 
-TEST_CASE("the pool grows to its hard limit at most, and shrinks to the soft one when it runs out of work") {
+TEST_CASE(
+    "the pool grows to its hard limit at most, and shrinks to the soft one when it runs out of "
+    "work") {
   worker_pool pool(worker_pool_options{.soft_limit = 1, .hard_limit = 3});
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 
-#include <bothworlds/ensure.hpp>
-
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/ensure.hpp>
 #include <bothworlds/sync_to_async.hpp>
 
 #include <doctest/doctest.h>
@@ -36,7 +35,7 @@ struct greeter {
   std::string name;
 };
 
-} // namespace
+}  // namespace
 
 TEST_CASE("ensure_async makes a blocking callable async") {
   run_async_root([]() -> awaitable<void> {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 
-#include <bothworlds/error.hpp>
-
 #include "support/loop_tools.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/error.hpp>
 #include <bothworlds/sync_to_async.hpp>
 
 #include <doctest/doctest.h>
@@ -20,11 +19,12 @@ using bothworlds::errc;
 
 namespace {
 
-constexpr errc all_codes[] = {
-    errc::running_loop, errc::would_deadlock, errc::loop_stopped, errc::pool_closed,  errc::queue_full,     errc::timed_out,
-    errc::no_context,   errc::wrong_thread,   errc::forked_child, errc::task_failed, errc::invalid_options};
+constexpr errc all_codes[] = {errc::running_loop, errc::would_deadlock, errc::loop_stopped,
+                              errc::pool_closed,  errc::queue_full,     errc::timed_out,
+                              errc::no_context,   errc::wrong_thread,   errc::forked_child,
+                              errc::task_failed,  errc::invalid_options};
 
-} // namespace
+}  // namespace
 
 TEST_CASE("every code has a message of its own in the category \"bothworlds\"") {
   std::set<std::string> messages;
@@ -77,8 +77,8 @@ TEST_CASE("an error carries its code, the place, and a report that is never empt
 }
 
 TEST_CASE("a copy outlives what it was copied from") {
-  auto original = std::make_unique<bothworlds::misuse_error>(errc::running_loop, std::source_location::current(),
-                                                             "summary of it", "what to do instead");
+  auto original = std::make_unique<bothworlds::misuse_error>(
+      errc::running_loop, std::source_location::current(), "summary of it", "what to do instead");
   const bothworlds::misuse_error copy(*original);
   const std::string report = original->report();
   original.reset();

@@ -2,6 +2,7 @@
 //
 // Crossings inside crossings: any depth, any width, with the smallest of pools.
 
+#include "support/call_tools.hpp"
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
 #include "support/test_executors.hpp"
@@ -31,13 +32,6 @@ using bothworlds::worker_pool;
 using bothworlds::worker_pool_options;
 
 namespace {
-
-constexpr sync_options thread_sensitive{.thread_sensitive = true};
-
-awaitable<long> sensitive_thread() {
-  auto call = sync_to_async(kernel_thread_id, thread_sensitive);
-  co_return co_await call();
-}
 
 /// `levels` pairs of a blocking callable and a coroutine, one inside the other; counts the blocking
 /// ones.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Where code runs: below which parent a blocking call finds which loop, and where a coroutine goes on afterwards.
+// Where code runs: below which parent a blocking call finds which loop, and where a coroutine goes
+// on afterwards.
 
+#include "support/call_tools.hpp"
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
 #include "support/test_executors.hpp"
@@ -14,7 +16,6 @@
 
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
-
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -29,8 +30,6 @@ using bothworlds::sync_to_async;
 using bothworlds::with_thread_sensitive_context;
 
 namespace {
-
-constexpr sync_options thread_sensitive{.thread_sensitive = true};
 
 awaitable<long> thread_of_coroutine() {
   co_await yield_to_loop();
@@ -50,7 +49,7 @@ awaitable<void> from_a_worker(F coroutine_fn) {
   co_await call();
 }
 
-} // namespace
+}  // namespace
 
 TEST_CASE("under a user's strand, nested async code runs inside that strand") {
   asio::io_context loop;
@@ -62,7 +61,8 @@ TEST_CASE("under a user's strand, nested async code runs inside that strand") {
     inside += strand.running_in_this_thread();
   };
   std::exception_ptr failure;
-  asio::co_spawn(strand, [&] { return from_a_worker(check); }, [&](std::exception_ptr e) { failure = e; });
+  asio::co_spawn(
+      strand, [&] { return from_a_worker(check); }, [&](std::exception_ptr e) { failure = e; });
   loop.run();
   CHECK_FALSE(failure);
   CHECK(inside == 2);
@@ -123,7 +123,8 @@ TEST_CASE("under an asio::thread_pool, nested async code runs on that pool") {
   CHECK(inside == 80);
 }
 
-TEST_CASE("never_resume_wrong_thread: a coroutine is on its own loop after every kind of crossing") {
+TEST_CASE(
+    "never_resume_wrong_thread: a coroutine is on its own loop after every kind of crossing") {
   bothworlds::worker_pool small(bothworlds::worker_pool_options{.soft_limit = 1, .hard_limit = 1});
   asio::thread_pool threads(1);
   const asio::any_io_executor elsewhere = threads.get_executor();
@@ -176,7 +177,8 @@ TEST_CASE("never_resume_wrong_thread: a coroutine is on its own loop after every
   third.join();
 }
 
-TEST_CASE("two_loops_one_process: loops on two threads, each with loops below it, keep to themselves") {
+TEST_CASE(
+    "two_loops_one_process: loops on two threads, each with loops below it, keep to themselves") {
   std::vector<std::thread> threads;
   for (int t = 0; t < 2; ++t)
     threads.emplace_back([] {
@@ -250,7 +252,9 @@ TEST_CASE("force_new_loop on a plain thread leaves that thread's kept loop alone
   CHECK(async_to_sync(loop_of_coroutine)() == kept);
 }
 
-TEST_CASE("the loop keeps turning while a thread-sensitive callable runs on the thread that was driving it") {
+TEST_CASE(
+    "the loop keeps turning while a thread-sensitive callable runs on the thread that was driving "
+    "it") {
   const long root = kernel_thread_id();
   async_to_sync([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
@@ -271,7 +275,9 @@ TEST_CASE("the loop keeps turning while a thread-sensitive callable runs on the 
   CHECK(async_to_sync(thread_of_coroutine)() == root);
 }
 
-TEST_CASE("other coroutines, calls and nested crossings go on while the root's thread is inside a callable") {
+TEST_CASE(
+    "other coroutines, calls and nested crossings go on while the root's thread is inside a "
+    "callable") {
   const long root = kernel_thread_id();
   async_to_sync([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
@@ -384,7 +390,9 @@ TEST_CASE("dead_stack_after_wake: a caller's stack may be gone as soon as it has
       co_return 1;
     };
     // The thread that blocked ends with the call, and its stack with it.
-    auto call = [&] { return async_to_sync(std::cref(ready))() + async_to_sync(std::cref(later))(); };
+    auto call = [&] {
+      return async_to_sync(std::cref(ready))() + async_to_sync(std::cref(later))();
+    };
     auto on_short_lived = sync_to_async(std::ref(call), {.executor = &short_lived});
     auto on_worker = sync_to_async([&] {
       const int got = call();

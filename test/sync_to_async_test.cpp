@@ -1,20 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 
-#include <bothworlds/sync_to_async.hpp>
-
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
-#include "support/process.hpp"
 #include "support/test_executors.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
-#include <bothworlds/error.hpp>
+#include <bothworlds/sync_to_async.hpp>
 #include <bothworlds/worker_pool.hpp>
 
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/thread/exceptions.hpp>
-
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -26,8 +22,6 @@
 
 using namespace bothworlds::testing;
 using bothworlds::async_to_sync;
-using bothworlds::errc;
-using bothworlds::misuse_error;
 using bothworlds::sync_to_async;
 
 namespace {
@@ -48,21 +42,7 @@ struct counter {
   int& slot() { return value; }
 };
 
-/// The code of the misuse_error that `attempt`, a coroutine function, ends with.
-template <class F>
-boost::system::error_code misuse_of(F attempt) {
-  boost::system::error_code code;
-  run_async_root([&]() -> awaitable<void> {
-    try {
-      co_await attempt();
-    } catch (const misuse_error& e) {
-      code = e.code();
-    }
-  });
-  return code;
-}
-
-} // namespace
+}  // namespace
 
 TEST_CASE("results of every kind come back") {
   run_async_root([]() -> awaitable<void> {
@@ -99,7 +79,8 @@ TEST_CASE("a reference comes back as a std::reference_wrapper to the same object
     CHECK(&number.get() == &global_number);
 
     auto const_one = sync_to_async(global_const_reference);
-    static_assert(std::is_same_v<decltype(const_one()), awaitable<std::reference_wrapper<const int>>>);
+    static_assert(
+        std::is_same_v<decltype(const_one()), awaitable<std::reference_wrapper<const int>>>);
     const std::reference_wrapper<const int> view = co_await const_one();
     CHECK(&view.get() == &global_number);
   });
@@ -220,7 +201,7 @@ awaitable<std::optional<Type>> caught(Thrower thrower) {
   co_return arrived;
 }
 
-} // namespace
+}  // namespace
 
 TEST_CASE("exceptions of every type arrive as they were thrown") {
   run_async_root([]() -> awaitable<void> {
@@ -246,7 +227,9 @@ TEST_CASE("exceptions of every type arrive as they were thrown") {
     }
     CHECK(payload == "payload");
 
-    auto cancelled_on_its_own = [] { throw boost::system::system_error(asio::error::operation_aborted); };
+    auto cancelled_on_its_own = [] {
+      throw boost::system::system_error(asio::error::operation_aborted);
+    };
     const auto aborted = co_await caught<boost::system::system_error>(cancelled_on_its_own);
     REQUIRE(aborted.has_value());
     CHECK(is_cancellation(*aborted));
@@ -255,7 +238,8 @@ TEST_CASE("exceptions of every type arrive as they were thrown") {
 
 TEST_CASE("boost::thread_interrupted that nobody caused arrives as it was thrown") {
   run_async_root([]() -> awaitable<void> {
-    const auto interrupted = co_await caught<boost::thread_interrupted>([] { throw boost::thread_interrupted(); });
+    const auto interrupted =
+        co_await caught<boost::thread_interrupted>([] { throw boost::thread_interrupted(); });
     CHECK(interrupted.has_value());
   });
 }
@@ -417,7 +401,12 @@ TEST_CASE("a call without a name goes by the place of its wrap") {
   bothworlds::worker_pool pool;
   gate running, release;
   const unsigned line = std::source_location::current().line() + 1;
-  auto unnamed = sync_to_async([&] { running.open(); release.wait(); }, {.pool = &pool});
+  auto unnamed = sync_to_async(
+      [&] {
+        running.open();
+        release.wait();
+      },
+      {.pool = &pool});
   std::thread loop([&] { run_async_root([&] { return unnamed(); }); });
   running.wait();
   const auto left = pool.shutdown(std::chrono::milliseconds(0));
@@ -426,92 +415,6 @@ TEST_CASE("a call without a name goes by the place of its wrap") {
   CHECK(left[0].where.line() == line);
   release.open();
   loop.join();
-}
-
-TEST_CASE("a null callable is refused by name, not by std::bad_function_call") {
-  CHECK(misuse_of([]() -> awaitable<void> {
-          auto call = sync_to_async(std::function<int()>());
-          co_await call();
-        }) == errc::invalid_options);
-  CHECK(misuse_of([]() -> awaitable<void> {
-          auto call = sync_to_async(static_cast<int (*)()>(nullptr));
-          co_await call();
-        }) == errc::invalid_options);
-}
-
-TEST_CASE("options that contradict each other are refused, and the callable is not touched") {
-  asio::thread_pool threads(1);
-  bothworlds::worker_pool pool;
-  const asio::any_io_executor executor = threads.get_executor();
-  const asio::any_io_executor empty;
-  bool touched = false;
-  auto touch = [&] { touched = true; };
-  auto attempt = [&](bothworlds::sync_options options) {
-    return misuse_of([&]() -> awaitable<void> {
-      auto call = sync_to_async(touch, options);
-      co_await call();
-    });
-  };
-  CHECK(attempt({.executor = &empty}) == errc::invalid_options);
-  CHECK(attempt({.thread_sensitive = true, .executor = &executor}) == errc::invalid_options);
-  CHECK(attempt({.pool = &pool, .executor = &executor}) == errc::invalid_options);
-  CHECK_FALSE(touched);
-}
-
-TEST_CASE("a pool that is shut down refuses with pool_closed") {
-  bothworlds::worker_pool pool;
-  CHECK(pool.shutdown(std::chrono::seconds(1)).empty());
-  run_async_root([&]() -> awaitable<void> {
-    bool touched = false;
-    auto call = sync_to_async([&] { touched = true; }, {.pool = &pool});
-    boost::system::error_code code;
-    try {
-      co_await call();
-    } catch (const bothworlds::error& e) {
-      code = e.code();
-      CHECK_FALSE(e.report().empty());
-    }
-    CHECK(code == errc::pool_closed);
-    CHECK_FALSE(touched);
-  });
-}
-
-TEST_CASE("an executor that takes no work passes its own exception on") {
-  asio::io_context context;
-  const asio::any_io_executor executor = refusing_executor(context);
-  run_async_root([&]() -> awaitable<void> {
-    bool touched = false;
-    auto call = sync_to_async([&] { touched = true; }, {.executor = &executor});
-    bool refused = false;
-    try {
-      co_await call();
-    } catch (const submit_refused&) {
-      refused = true;
-    }
-    CHECK(refused);
-    CHECK_FALSE(touched);
-  });
-}
-
-TEST_CASE("an executor that drops its work fails the call") {
-  auto context = std::make_unique<asio::io_context>();
-  const asio::any_io_executor executor = context->get_executor();
-  run_async_root([&]() -> awaitable<void> {
-    auto loop = co_await asio::this_coro::executor;
-    auto call = sync_to_async([] {}, {.executor = &executor});
-    boost::system::error_code code;
-    child_task task(loop, [&]() -> awaitable<void> {
-      try {
-        co_await call();
-      } catch (const bothworlds::error& e) {
-        code = e.code();
-      }
-    });
-    co_await yield_to_loop();
-    context.reset();
-    co_await task.join();
-    CHECK(code == errc::pool_closed);
-  });
 }
 
 TEST_CASE("a call that is made and not awaited does not run") {

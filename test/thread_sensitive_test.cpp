@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 
-#include <bothworlds/thread_sensitive.hpp>
-
+#include "support/call_tools.hpp"
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/thread_sensitive.hpp>
 
 #include <doctest/doctest.h>
 
@@ -22,17 +22,12 @@ using bothworlds::with_thread_sensitive_context;
 
 namespace {
 
-awaitable<long> sensitive_thread() {
-  auto call = sync_to_async(kernel_thread_id, {.thread_sensitive = true});
-  co_return co_await call();
-}
-
 struct no_default {
   explicit no_default(int v) : value(v) {}
   int value;
 };
 
-} // namespace
+}  // namespace
 
 TEST_CASE("the body's result of any kind, and its exception, come out of the context") {
   run_async_root([]() -> awaitable<void> {
@@ -110,7 +105,8 @@ TEST_CASE("under a sync root the root's thread serves inside a context, too") {
   })();
 }
 
-TEST_CASE("hop_keeps_lane: a call elsewhere in between does not move the lane of what is below it") {
+TEST_CASE(
+    "hop_keeps_lane: a call elsewhere in between does not move the lane of what is below it") {
   SUBCASE("under a sync root") {
     const long root = kernel_thread_id();
     long hop = 0, below = 0;
@@ -183,7 +179,8 @@ TEST_CASE("sync_in_main_then_loop: a call on the thread that its own lane is on 
   }
 }
 
-TEST_CASE("reentry_in_context: sync code in a context makes a new loop that needs the same context") {
+TEST_CASE(
+    "reentry_in_context: sync code in a context makes a new loop that needs the same context") {
   run_async_root([]() -> awaitable<void> {
     long lane = 0, reentered = 0;
     auto body = [&]() -> awaitable<void> {

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Forked children: of a process with a warm pool, of a busy one, from inside a callable.
+
+#include "support/call_tools.hpp"
+#include "support/kernel_thread_id.hpp"
+#include "support/loop_tools.hpp"
+#include "support/process.hpp"
+
+#include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/error.hpp>
+#include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/worker_pool.hpp>
+
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <thread>
+#include <vector>
+
+#include <sys/resource.h>
+
+using namespace bothworlds::testing;
+using bothworlds::async_to_sync;
+using bothworlds::errc;
+using bothworlds::sync_to_async;
+using bothworlds::worker_pool;
+using bothworlds::worker_pool_options;
+
+#if defined(__SANITIZE_THREAD__)
+#define TEST_UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TEST_UNDER_TSAN 1
+#endif
+#endif
+#if defined(TEST_UNDER_TSAN)
+// A forked child may start threads.
+extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
+#endif
+
+TEST_CASE("fork_with_warm_pool: the child works, or gets forked_child; it does not hang") {
+  run_async_root([]() -> awaitable<void> {
+    co_await answer();
+    co_await sensitive_answer();
+  });
+  async_to_sync(answer)();
+  worker_pool own_pool;
+  auto on_own_pool = sync_to_async([] { return 42; }, {.pool = &own_pool});
+  run_async_root([&]() -> awaitable<void> { co_await on_own_pool(); });
+
+  auto works_or_says_so = [](auto attempt) {
+    return exit_code_of_child([&] {
+      try {
+        return attempt() == 42 ? 42 : 1;
+      } catch (const bothworlds::error& e) {
+        return e.code() == errc::forked_child ? 42 : 2;
+      }
+    });
+  };
+  CHECK(works_or_says_so([] { return async_to_sync(answer)(); }) == 42);
+  CHECK(works_or_says_so([] { return async_to_sync(sensitive_answer)(); }) == 42);
+  CHECK(works_or_says_so([] {
+          int got = 0;
+          run_async_root([&]() -> awaitable<void> { got = co_await answer(); });
+          return got;
+        }) == 42);
+  CHECK(works_or_says_so([] {
+          int got = 0;
+          run_async_root([&]() -> awaitable<void> { got = co_await sensitive_answer(); });
+          return got;
+        }) == 42);
+  CHECK(works_or_says_so([&] {
+          int got = 0;
+          run_async_root([&]() -> awaitable<void> { got = co_await on_own_pool(); });
+          return got;
+        }) == 42);
+  // The parent is none the worse.
+  CHECK(async_to_sync(answer)() == 42);
+  run_async_root([&]() -> awaitable<void> {
+    const int got = co_await on_own_pool();
+    CHECK(got == 42);
+  });
+}
+
+TEST_CASE("fork_with_warm_pool: forked at any moment, while the pool is busy") {
+  gate stop;
+  std::vector<std::thread> hammers;
+  for (int t = 0; t < 2; ++t)
+    hammers.emplace_back([&] {
+      run_async_root([&]() -> awaitable<void> {
+        while (!stop.is_open()) {
+          co_await answer();
+          co_await sensitive_answer();
+        }
+      });
+    });
+  int good = 0;
+  for (int i = 0; i < 20; ++i)
+    good += exit_code_of_child([] {
+              try {
+                return async_to_sync(answer)();
+              } catch (const bothworlds::error& e) {
+                return e.code() == errc::forked_child ? 42 : 2;
+              }
+            }) == 42;
+  stop.open();
+  for (auto& hammer : hammers) hammer.join();
+  CHECK(good == 20);
+}
+
+TEST_CASE("test_multiprocessing: forked in a callable, before and after a nested call") {
+  for (bool sensitive : {false, true}) {
+    run_async_root([=]() -> awaitable<void> {
+      auto fork_in_callable = sync_to_async(
+          [] {
+            auto child = [] {
+              // Neither the parent's loop nor its workers are here.
+              return async_to_sync([]() -> awaitable<int> {
+                co_await yield_to_loop();
+                co_return 42;
+              })();
+            };
+            int good = exit_code_of_child(child) == 42;
+            async_to_sync(yield_to_loop)();
+            good += exit_code_of_child(child) == 42;
+            return good;
+          },
+          {.thread_sensitive = sensitive});
+      const int good = co_await fork_in_callable();
+      CHECK(good == 2);
+    });
+  }
+}
+
+TEST_CASE("thread_creation_fails: what no new thread can serve is served by a live one") {
+#if defined(__SANITIZE_ADDRESS__) || defined(TEST_UNDER_TSAN)
+  // The sanitizers' own mappings do not fit under a limit on the address space.
+  MESSAGE("not under this sanitizer");
+#else
+  const int code = exit_code_of_child([] {
+    // Stacks that no cache of the C library's has.
+    worker_pool pool(worker_pool_options{.soft_limit = 4, .stack_size = std::size_t{64} << 20});
+    int sum = 0;
+    run_async_root([&]() -> awaitable<void> {
+      auto executor = co_await asio::this_coro::executor;
+      gate running, release;
+      auto occupy = sync_to_async(
+          [&] {
+            running.open();
+            release.wait();
+            return 20;
+          },
+          {.pool = &pool});
+      auto quick = sync_to_async([] { return 22; }, {.pool = &pool});
+      int first = 0, second = 0;
+      child_task occupant(executor, [&]() -> awaitable<void> { first = co_await occupy(); });
+      co_await yield_to_loop();
+      running.wait();
+      // Not another such stack can be mapped now.
+      std::size_t pages = 0;
+      std::ifstream("/proc/self/statm") >> pages;
+      const rlim_t limit =
+          pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + (rlim_t{16} << 20);
+      const rlimit little_more{limit, limit};
+      ::setrlimit(RLIMIT_AS, &little_more);
+      child_task queued(executor, [&]() -> awaitable<void> { second = co_await quick(); });
+      co_await yield_to_loop();
+      release.open();
+      co_await occupant.join();
+      co_await queued.join();
+      sum = first + second;
+    });
+    return sum;
+  });
+  CHECK(code == 42);
+#endif
+}
