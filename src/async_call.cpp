@@ -15,7 +15,6 @@
 #include <bothworlds/error.hpp>
 
 #include <boost/asio/error.hpp>
-#include <boost/asio/strand.hpp>
 
 #include <thread>
 
@@ -26,7 +25,7 @@ std::exception_ptr operation_aborted() {
   return std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted));
 }
 
-/// A thread counts as blocked in its pool while it is parked, and not while it runs work of its chain.
+/// A worker that waits counts as blocked in its pool, and not while it runs work of its chain.
 class blocked_worker {
 public:
   explicit blocked_worker(pool_worker* worker) noexcept : worker_(worker) {}
@@ -50,14 +49,6 @@ constexpr std::size_t stack_reserve = 256 * 1024;
 
 // How often a thread looks whether the foreign loop it waits for has been stopped: Asio tells nobody.
 constexpr std::chrono::milliseconds stop_check_interval{50};
-
-asio::any_io_executor serialised(const asio::any_io_executor& executor) {
-  // A coroutine on an io_context with several threads must not meet its own cancellation.
-  using any_strand = asio::strand<asio::any_io_executor>;
-  using io_strand = asio::strand<asio::io_context::executor_type>;
-  if (executor.target<any_strand>() || executor.target<io_strand>()) return executor;
-  return any_strand(executor);
-}
 
 }  // namespace
 
@@ -201,8 +192,11 @@ void async_call::block_on_loop_of(crossing& caller, thread_state& thread,
   };
   if (awaiter.context()->stopped()) refuse();
   const chain_node* const above = caller.awaiting_node().get();
-  node_ = new chain_node(awaiter.context(),
-                         above ? above->inner() : serialised(awaiter.executor()));
+  const auto make_node = [&] {
+    node_ = new chain_node(awaiter.context(),
+                           above ? above->inner() : serialised(awaiter.executor()));
+  };
+  if (!awaiter.context()->with_context(make_node)) refuse();
   const blocking_scope scope(*this, &caller, options.stop);
   node_->enter(take_place());
   if (!awaiter.context()->with_context([&] { start_on(node_); })) refuse();
@@ -276,13 +270,14 @@ void async_call::wait(thread_state& thread, loop* owned, bool root) {
         continue;
       }
     }
+    // Also while it drives a loop: it is no worker then that could take a call from the queue.
+    blocked.parked();
     if (owned && (driving || (driving = owned->try_drive()))) {
       owned->turn(until);
       continue;
     }
     // A root call wants its loop back. Below a root call a helper may keep it as long as it likes.
     if (root) owned->ask_back();
-    blocked.parked();
     park(mine);
   }
   if (!owned) return;

@@ -7,21 +7,21 @@
 
 #include <bothworlds/error.hpp>
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/strand.hpp>
+
 namespace bothworlds::detail {
 
 chain_node::chain_node(ref_ptr<loop> own) : loop_(std::move(own)) {}
 
-chain_node::chain_node(ref_ptr<foreign_context> context, asio::any_io_executor inner)
-    : foreign_(std::move(context)),
-      inner_(std::move(inner)),
-      inner_never_(asio::require(inner_, asio::execution::blocking.never)),
-      scheduler_(foreign_->scheduler()) {}
+chain_node::chain_node(const ref_ptr<foreign_context>& context, const asio::any_io_executor& inner)
+    : foreign_(context), inner_(std::in_place, context, inner), scheduler_(foreign_->scheduler()) {}
 
 chain_node::~chain_node() = default;
 
 asio::execution_context& chain_node::context() const noexcept {
   if (loop_) return loop_->context();
-  return asio::query(inner_, asio::execution::context);
+  return asio::query(inner(), asio::execution::context);
 }
 
 void chain_node::enter(chain_place place) noexcept {
@@ -62,16 +62,24 @@ void chain_node::execute(continuation function, bool may_run_now) const {
       function();
     }
   };
-  (may_run_now ? inner_ : inner_never_)
+  if (foreign_->gone()) return;  // the function goes with it
+  (may_run_now ? inner_->may_run_now() : inner_->never_now())
       .execute(in_chain{ref_ptr<const chain_node>(this), std::move(function)});
 }
 
 // Our own loops run for as long as somebody waits for them: there is nothing to count.
 void chain_node::work_started() const noexcept {
-  if (scheduler_) scheduler_.work_started();
+  if (scheduler_ && !foreign_->gone()) scheduler_.work_started();
 }
 void chain_node::work_finished() const noexcept {
-  if (scheduler_) scheduler_.work_finished();
+  if (scheduler_ && !foreign_->gone()) scheduler_.work_finished();
+}
+
+asio::any_io_executor serialised(const asio::any_io_executor& executor) {
+  using any_strand = asio::strand<asio::any_io_executor>;
+  using io_strand = asio::strand<asio::io_context::executor_type>;
+  if (executor.target<any_strand>() || executor.target<io_strand>()) return executor;
+  return any_strand(executor);
 }
 
 const ref_ptr<chain_node>* find_node(const asio::any_io_executor& executor) noexcept {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "asio_internals.hpp"
+#include "foreign_context.hpp"
 #include "lane.hpp"
 
 #include <bothworlds/detail/continuation.hpp>
@@ -22,7 +23,6 @@ namespace bothworlds::detail {
 
 namespace asio = boost::asio;
 
-class foreign_context;
 class loop;
 
 /// Which thread a call blocks, and which one is its chain's sync thread.
@@ -42,12 +42,13 @@ class chain_node final : public ref_counted {
 public:
   /// On one of our loops.
   explicit chain_node(ref_ptr<loop> own);
-  /// On somebody else's executor.
-  chain_node(ref_ptr<foreign_context> context, asio::any_io_executor inner);
+  /// On somebody else's executor. Inside context->with_context().
+  chain_node(const ref_ptr<foreign_context>& context, const asio::any_io_executor& inner);
 
   const ref_ptr<loop>& own_loop() const noexcept { return loop_; }
   const ref_ptr<foreign_context>& foreign() const noexcept { return foreign_; }
-  const asio::any_io_executor& inner() const noexcept { return inner_; }
+  /// Of a foreign context, inside with_context() or on its own threads.
+  const asio::any_io_executor& inner() const noexcept { return inner_->may_run_now(); }
   asio::execution_context& context() const noexcept;
 
   const chain_place& place() const noexcept { return place_; }
@@ -71,8 +72,7 @@ private:
 
   const ref_ptr<loop> loop_;
   const ref_ptr<foreign_context> foreign_;
-  const asio::any_io_executor inner_;        // may run a function at once
-  const asio::any_io_executor inner_never_;  // never does
+  std::optional<bound_executor> inner_;  // constant; none on one of our loops
   const scheduler_ref scheduler_;
   chain_place place_;
   std::atomic<bool> open_{false};  // the call of this node has not ended; release by the loop, acquire by any
@@ -138,6 +138,10 @@ private:
   bool may_run_now_ = true;
   bool tracked_ = false;  // counts as outstanding work of a foreign scheduler, as Asio's own executors do
 };
+
+/// `executor`, or a strand over it: a coroutine on an io_context with several threads must not meet its own
+/// cancellation.
+asio::any_io_executor serialised(const asio::any_io_executor& executor);
 
 /// The node that `executor` carries; null: none.
 const ref_ptr<chain_node>* find_node(const asio::any_io_executor& executor) noexcept;

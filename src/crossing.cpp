@@ -255,9 +255,10 @@ void crossing::cancel(asio::cancellation_type type) noexcept {
     withdrawn_ = true;
     return ref_ptr<crossing>(this).detach()->refuse(aborted());
   }
+  // First, so that a callable which obeys at once cannot come before it.
+  if (options_.on_cancel == cancel_policy::abandon) abandon();
   request_stop();
   cancel_inner(type);
-  if (options_.on_cancel == cancel_policy::abandon) abandon();
   if (interruption_) {
     static const std::function<void()> none;
     interruption_->fire(options_.extras ? options_.extras->interruptor : none);

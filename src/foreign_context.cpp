@@ -35,6 +35,25 @@ ref_ptr<foreign_context> foreign_context::of(asio::execution_context& context) {
 
 foreign_context::~foreign_context() = default;
 
+bound_executor::bound_executor(const ref_ptr<foreign_context>& context, asio::any_io_executor executor)
+    : context_(context),
+      may_run_now_(std::move(executor)),
+      never_now_(asio::require(may_run_now_, asio::execution::blocking.never)) {
+  context_->bound_.push_back(*this);
+}
+
+bound_executor::~bound_executor() {
+  const std::lock_guard lock(context_->mutex_);
+  if (!hook_.is_linked()) return;
+  context_->bound_.erase(context_->bound_.iterator_to(*this));
+  release();
+}
+
+void bound_executor::release() noexcept {
+  may_run_now_ = nullptr;
+  never_now_ = nullptr;
+}
+
 bool foreign_context::stopped() noexcept {
   const std::lock_guard lock(mutex_);
   return gone() || (scheduler_ && scheduler_.stopped());
@@ -56,11 +75,24 @@ void foreign_context::destroyed() noexcept {
     call->orphaned();
     lock.lock();
   }
+  while (!bound_.empty()) {
+    bound_executor& executor = bound_.front();
+    bound_.pop_front();
+    // Destroyed without the lock: a strand takes with it what is queued in it.
+    asio::any_io_executor first = std::move(executor.may_run_now_);
+    asio::any_io_executor second = std::move(executor.never_now_);
+    executor.release();
+    lock.unlock();
+    first = nullptr;
+    second = nullptr;
+    lock.lock();
+  }
 }
 
 foreign_awaiter::foreign_awaiter(const asio::any_io_executor& executor)
-    : executor_(asio::require(executor, asio::execution::blocking.never)),
-      context_(foreign_context::of(asio::query(executor, asio::execution::context))) {}
+    : context_(foreign_context::of(asio::query(executor, asio::execution::context))) {
+  context_->with_context([&] { executor_.emplace(context_, executor); });
+}
 
 foreign_awaiter::~foreign_awaiter() = default;
 
@@ -82,7 +114,7 @@ private:
 };
 
 void foreign_awaiter::post(crossing* call) noexcept {
-  const ref_ptr<foreign_awaiter> self(this);
+  const ref_ptr<foreign_awaiter> self(this);  // the crossing, which owns this too, may be gone any moment
   for (;;) {
     {
       const std::lock_guard lock(context_->mutex_);
@@ -90,7 +122,7 @@ void foreign_awaiter::post(crossing* call) noexcept {
       context_->awaiting_.erase(context_->awaiting_.iterator_to(*call));
       try {
         // With it goes the reference: the loop may have resumed the coroutine before this returns.
-        return executor_.execute(resumption(call));
+        return executor_->never_now().execute(resumption(call));
       } catch (const std::bad_alloc&) {
         context_->awaiting_.push_back(*call);
       }

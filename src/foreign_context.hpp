@@ -18,8 +18,36 @@
 
 #include <atomic>
 #include <mutex>
+#include <optional>
 
 namespace bothworlds::detail {
+
+class foreign_context;
+
+/// An executor of a context that may be destroyed first: then it is let go of while the context's services are still
+/// there, because some executors (strands) need them to be destroyed.
+class bound_executor {
+public:
+  /// Inside with_context().
+  bound_executor(const ref_ptr<foreign_context>& context, asio::any_io_executor executor);
+  ~bound_executor();
+  bound_executor(const bound_executor&) = delete;
+  bound_executor& operator=(const bound_executor&) = delete;
+
+  /// Inside with_context(), or on the context's own threads. Empty once the context is gone.
+  const asio::any_io_executor& may_run_now() const noexcept { return may_run_now_; }
+  const asio::any_io_executor& never_now() const noexcept { return never_now_; }
+
+private:
+  friend class foreign_context;
+
+  void release() noexcept;
+
+  const ref_ptr<foreign_context> context_;
+  asio::any_io_executor may_run_now_;  // the context's mutex to write
+  asio::any_io_executor never_now_;    // likewise
+  boost::intrusive::list_member_hook<> hook_;  // likewise
+};
 
 class foreign_context final : public ref_counted {
 public:
@@ -33,7 +61,7 @@ public:
   bool with_context(F&& function) {
     const std::lock_guard lock(mutex_);
     if (gone()) return false;
-    function();
+    std::forward<F>(function)();
     return true;
   }
 
@@ -47,7 +75,13 @@ public:
   void destroyed() noexcept;
 
 private:
+  friend class bound_executor;
   friend class foreign_awaiter;
+  using executors = boost::intrusive::list<
+      bound_executor,
+      boost::intrusive::member_hook<bound_executor, boost::intrusive::list_member_hook<>,
+                                    &bound_executor::hook_>,
+      boost::intrusive::constant_time_size<false>>;
   using crossings = boost::intrusive::list<
       crossing,
       boost::intrusive::member_hook<crossing, boost::intrusive::list_member_hook<>,
@@ -56,18 +90,21 @@ private:
 
   ~foreign_context() override;
 
-  std::mutex mutex_;
+  // Recursive, because what is destroyed under it may own further executors of the same context.
+  std::recursive_mutex mutex_;
   std::atomic<bool> gone_{false};  // mutex_ to write
   crossings awaiting_;  // mutex_
+  executors bound_;     // mutex_
   const scheduler_ref scheduler_;
 };
 
 /// Where a crossing resumes when its coroutine runs on somebody else's executor.
 class foreign_awaiter final : public ref_counted {
 public:
+  /// On the context's own thread. Throws std::bad_alloc.
   explicit foreign_awaiter(const asio::any_io_executor& executor);
 
-  const asio::any_io_executor& executor() const noexcept { return executor_; }
+  const asio::any_io_executor& executor() const noexcept { return executor_->may_run_now(); }
   const ref_ptr<foreign_context>& context() const noexcept { return context_; }
   /// Resumes `call` on the executor; takes the caller's reference. Cannot fail: where memory is short it waits for
   /// some. Any thread.
@@ -78,8 +115,8 @@ private:
 
   ~foreign_awaiter() override;
 
-  const asio::any_io_executor executor_;  // never runs a function at once
   const ref_ptr<foreign_context> context_;
+  std::optional<bound_executor> executor_;
 };
 
 }  // namespace bothworlds::detail

@@ -4,10 +4,10 @@
 #include "chain.hpp"
 #include "foreign_context.hpp"
 #include "loop.hpp"
-#include "thread_state.hpp"
 
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/deferred.hpp>
+#include <boost/asio/post.hpp>
 
 namespace bothworlds::detail {
 
@@ -26,18 +26,21 @@ public:
   void start(async_call& call, continuation then, asio::cancellation_slot slot);
 
 private:
-  ref_ptr<chain_node> outer_;  // null: the awaiting coroutine carries no chain
+  void make_foreign_node(const ref_ptr<chain_node>* above, const asio::any_io_executor& executor);
+  void resume_outer();
+
+  const asio::any_io_executor executor_;  // of the awaiting coroutine, in whose frame this scope stands
+  continuation then_;
   ref_ptr<lane> lane_;
   ref_ptr<chain_node> node_;
 };
 
-sensitive_scope::sensitive_scope(const asio::any_io_executor& executor) {
+sensitive_scope::sensitive_scope(const asio::any_io_executor& executor) : executor_(executor) {
   chain_place place;
   const ref_ptr<chain_node>* const above = find_node(executor);
   if (above) {
     const chain_place& outer = (*above)->place();
     if (outer.sync_root || outer.in_context) return;
-    outer_ = *above;
     place.blocked = outer.blocked;
     place.epoch = outer.epoch;
   }
@@ -47,23 +50,31 @@ sensitive_scope::sensitive_scope(const asio::any_io_executor& executor) {
   if (above && (*above)->own_loop())
     node_ = new chain_node((*above)->own_loop());
   else
-    node_ = new chain_node(foreign_context::of(asio::query(executor, asio::execution::context)),
-                           above ? (*above)->inner() : executor);
+    make_foreign_node(above, executor);
   node_->enter(std::move(place));
+}
+
+void sensitive_scope::make_foreign_node(const ref_ptr<chain_node>* above,
+                                        const asio::any_io_executor& executor) {
+  const auto context = foreign_context::of(asio::query(executor, asio::execution::context));
+  context->with_context(
+      [&] { node_ = new chain_node(context, above ? (*above)->inner() : serialised(executor)); });
 }
 
 void sensitive_scope::start(async_call& call, continuation then, asio::cancellation_slot slot) {
   call.node_ = node_;
-  // Called by the inner coroutine's last step, on the executor that both share.
-  call.then_ = continuation([outer = outer_, then = std::move(then)]() mutable {
-    const node_scope scope(outer.get());
-    then();
-  });
+  then_ = std::move(then);
+  call.then_ = continuation([this] { resume_outer(); });
   if (slot.is_connected())
     slot.assign([call = ref_ptr<async_call>(&call)](asio::cancellation_type type) {
       call->request_cancel(type);
     });
   call.start_on(node_);
+}
+
+// Called by the inner coroutine's last step. The outer one goes on where it was: on its own executor.
+void sensitive_scope::resume_outer() {
+  asio::post(executor_, [then = std::move(then_)]() mutable { then(); });
 }
 
 namespace {
