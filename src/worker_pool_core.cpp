@@ -110,13 +110,7 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool* saturated
   queue_.push_back(item);
   queued_.store(queued + 1, std::memory_order_release);
   if (queued < spinning_) return admission::queued;  // somebody looks again before it sleeps
-  if (!idle_.empty()) {
-    pool_worker& chosen = idle_.front();
-    idle_.pop_front();
-    // Under the lock: the worker cannot leave before it has taken the lock again.
-    chosen.parker_.unpark();
-    return admission::queued;
-  }
+  if (wake_idle_worker()) return admission::queued;
   if (!may_grow()) {
     if (saturated) *saturated = true;
     return admission::queued;
@@ -147,6 +141,15 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool* saturated
                 "  fix  look at the limits of threads and memory, and at worker_pool_options::stack_size\n");
   }
   return admission::queued;
+}
+
+bool worker_pool_core::wake_idle_worker() noexcept {
+  if (idle_.empty()) return false;
+  pool_worker& chosen = idle_.front();
+  idle_.pop_front();
+  // Under the lock: the worker cannot leave before it has taken the lock again.
+  chosen.parker_.unpark();
+  return true;
 }
 
 void worker_pool_core::start_worker() {
@@ -220,7 +223,11 @@ void worker_pool_core::join_finished(std::unique_lock<std::mutex>& lock) noexcep
 work* worker_pool_core::next(pool_worker& self, std::unique_lock<std::mutex>& lock) {
   for (;;) {
     // More workers are at it than may be: the surplus that was added for blocked ones leaves.
-    if (threads_ - blocked_ > options_.soft_limit) return nullptr;
+    if (threads_ - blocked_ > options_.soft_limit) {
+      // This one may have been woken, or relied upon, for an item: another one is to come for it.
+      if (!queue_.empty()) wake_idle_worker();
+      return nullptr;
+    }
     while (!queue_.empty()) {
       work* item = &queue_.front();
       queue_.pop_front();
@@ -366,10 +373,7 @@ std::vector<leftover> worker_pool_core::shutdown(
   if (fork_generation_ != fork_generation()) return {};  // its threads do not exist in this process
   std::unique_lock lock(mutex_);
   closed_ = true;
-  while (!idle_.empty()) {
-    pool_worker& worker = idle_.front();
-    idle_.pop_front();
-    worker.parker_.unpark();
+  while (wake_idle_worker()) {
   }
   const auto left = [&] { return threads_ == 0; };
   if (!deadline)

@@ -93,6 +93,7 @@ private:
   ~worker_pool_core() override;
 
   bool may_grow() const noexcept;
+  bool wake_idle_worker() noexcept;
   void start_worker();
   void work_loop(std::list<boost::thread>::iterator handle) noexcept;
   work* next(pool_worker& self, std::unique_lock<std::mutex>& lock);
