@@ -202,6 +202,10 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
     handles_.erase(handle);
   }
   if (--threads_ == 0) all_left_.notify_all();
+  // While this one was on its way out it still counted, so others may have blocked without starting one more.
+  const bool needed = !queue_.empty();
+  lock.unlock();
+  if (needed) ensure_worker();
 }
 
 void worker_pool_core::join_finished(std::unique_lock<std::mutex>& lock) noexcept {
