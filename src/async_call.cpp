@@ -326,7 +326,11 @@ error async_call::timeout_error() const {
 }
 
 bool async_call::begin(asio::cancellation_signal& signal) noexcept {
-  if (claimed_.exchange(true, std::memory_order_acq_rel)) return false;  // nobody waits for it any more
+  if (claimed_.exchange(true, std::memory_order_acq_rel)) {
+    // The one who waits has run out of patience, and may not have said so yet: either way this is the outcome.
+    failure_ = std::make_exception_ptr(timeout_error());
+    return false;
+  }
   if (cancel_types_.load(std::memory_order_acquire) != 0) {
     failure_ = operation_aborted();
     return false;

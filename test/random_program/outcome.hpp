@@ -17,17 +17,23 @@
 
 namespace bothworlds::testing::random_program {
 
-/// Counts what lives.
+/// Counts what lives. What has been moved from holds nothing any more, and does not count.
 class instance {
 public:
   instance() noexcept { live_.fetch_add(1, std::memory_order_relaxed); }
-  instance(const instance&) noexcept : instance() {}
-  instance& operator=(const instance&) = default;
-  ~instance() { live_.fetch_sub(1, std::memory_order_relaxed); }
+  instance(const instance& other) noexcept : counts_(other.counts_) {
+    if (counts_) live_.fetch_add(1, std::memory_order_relaxed);
+  }
+  instance(instance&& other) noexcept : counts_(std::exchange(other.counts_, false)) {}
+  instance& operator=(const instance&) = delete;
+  ~instance() {
+    if (counts_) live_.fetch_sub(1, std::memory_order_relaxed);
+  }
   static long live() noexcept { return live_.load(std::memory_order_relaxed); }
 
 private:
   static inline std::atomic<long> live_{0};
+  bool counts_ = true;
 };
 
 /// A result, or an argument: counted, only movable, without a default constructor.

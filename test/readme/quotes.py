@@ -33,5 +33,5 @@ stale = [m for m in quotes if m[3] != region(m[1], m[2])]
 for m in stale:
     print(f"README.md: the quote of {m[1]} [{m[2]}] is not what is compiled; run test/readme/quotes.py --update")
 passed = len(quotes) - len(stale)
-print(f"[doctest] test cases: {len(quotes)} | {passed} passed | {len(stale)} failed | 0 skipped")
+print(f"{passed} passed, {len(stale)} failed")
 sys.exit(bool(stale) or not quotes)
