@@ -407,11 +407,12 @@ void async_call::started(loop_op* base, bool deliver) noexcept {
 }
 
 void async_call::rethrow_failure() {
-  if (gave_up_because_) std::rethrow_exception(gave_up_because_);
+  // Moved out, so that the exception goes with the one who catches it, not with a call that somebody else still holds.
+  if (gave_up_because_) std::rethrow_exception(std::move(gave_up_because_));
   if (!failure_) return;
   if (timed_out_) {
     try {
-      std::rethrow_exception(failure_);
+      std::rethrow_exception(std::move(failure_));
     } catch (const boost::system::system_error& failure) {
       if (failure.code() != asio::error::operation_aborted) throw;
     }
