@@ -106,7 +106,9 @@ bool loop::push(loop_op& op) noexcept {
 
 void loop::wake() noexcept {
   if (!sleeping_.load(std::memory_order_seq_cst)) return;
-  if (wake_posted_.exchange(true, std::memory_order_acq_rel)) return;
+  // Asio goes on using the io_context after what was posted may have run, and the loop may be closed by then.
+  const std::lock_guard lock(wake_mutex_);
+  if (closed_ || wake_posted_.exchange(true, std::memory_order_acq_rel)) return;
   const one_block_allocator<void*> memory(wake_storage_);
   // Asio frees the block before it calls this, so from then on the next wake may use it.
   const auto executor = asio::require(io_->get_executor(), asio::execution::blocking.never,
@@ -310,6 +312,10 @@ void loop::close() noexcept {
     work_.reset();
   }
   owner_.forget_loops();
+  {
+    const std::lock_guard lock(wake_mutex_);
+    closed_ = true;
+  }
   io_.reset();
 }
 

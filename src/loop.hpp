@@ -24,6 +24,7 @@
 #include <boost/intrusive/list.hpp>
 
 #include <atomic>
+#include <mutex>
 #include <optional>
 
 namespace bothworlds::detail {
@@ -119,6 +120,8 @@ private:
   std::atomic<role> role_{role::nobody};
   std::atomic<loop_op*> arrivals_{nullptr};  // any thread pushes, newest first; the driver takes all
   std::atomic<bool> sleeping_{false};        // the driver, before it sleeps in Asio; any thread reads
+  std::mutex wake_mutex_;                    // held while somebody posts a wake-up
+  bool closed_ = false;                      // wake_mutex_
   std::atomic<bool> wake_posted_{false};     // a wake-up is in Asio's queue: wake_storage_ is taken
   alignas(std::max_align_t) std::byte wake_storage_[128];
   loop_op* ready_ = nullptr;                 // driver: taken from arrivals_, oldest first
