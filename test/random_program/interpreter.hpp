@@ -442,8 +442,10 @@ inline awaitable<std::uint64_t> interpreter::call(edge& e, place at) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   loop_event reached(executor);
   bool at_target = false;
+  // A target that is abandoned may still be in here when this coroutine has gone on.
   const trigger cancels{[&] {
-    asio::post(executor, [&] {
+    const asio::any_io_executor own = executor;
+    asio::post(own, [&] {
       at_target = true;
       reached.set();
     });
@@ -589,7 +591,10 @@ inline std::uint64_t interpreter::call_from_blocking(edge& e, place below) {
   if (n.blocking && n.runs_on == place_kind::inline_in_parent) return blocking(n, below, nullptr);
   async_options options{.force_new_loop = e.force_new_loop};
   std::stop_source source;
-  const trigger cancels{[&] { source.request_stop(); }};
+  const trigger cancels{[&] {
+    std::stop_source own = source;
+    own.request_stop();
+  }};
   if (e.guard == guard_kind::stop_token) {
     options.stop = source.get_token();
     below.cancels = &cancels;
@@ -669,6 +674,7 @@ outcome interpreter::run_on_loop(asio::io_context& loop, const Executor& executo
   } else {
     loop.run();
   }
+  wait_for_stragglers();  // they have used the loop
   return end.value_or(outcome{ending::other, 1002});
 }
 
