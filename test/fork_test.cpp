@@ -39,7 +39,15 @@ using bothworlds::worker_pool_options;
 extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
 #endif
 
-TEST_CASE("fork_with_warm_pool: the child works, or gets forked_child; it does not hang") {
+// The child of a process with several threads starts threads of its own here. ThreadSanitizer's runtime does not support
+// that: its own locks may have been held at the fork. So these run without it, and with every other build.
+#if defined(TEST_UNDER_TSAN)
+#define SKIPPED_UNDER_TSAN *doctest::skip()
+#else
+#define SKIPPED_UNDER_TSAN
+#endif
+
+TEST_CASE("fork_with_warm_pool: the child works, or gets forked_child; it does not hang" SKIPPED_UNDER_TSAN) {
   run_async_root([]() -> awaitable<void> {
     co_await answer();
     co_await sensitive_answer();
@@ -83,7 +91,7 @@ TEST_CASE("fork_with_warm_pool: the child works, or gets forked_child; it does n
   });
 }
 
-TEST_CASE("fork_with_warm_pool: forked at any moment, while the pool is busy") {
+TEST_CASE("fork_with_warm_pool: forked at any moment, while the pool is busy" SKIPPED_UNDER_TSAN) {
   gate stop;
   std::vector<std::thread> hammers;
   for (int t = 0; t < 2; ++t)
@@ -109,7 +117,7 @@ TEST_CASE("fork_with_warm_pool: forked at any moment, while the pool is busy") {
   CHECK(good == 20);
 }
 
-TEST_CASE("test_multiprocessing: forked in a callable, before and after a nested call") {
+TEST_CASE("test_multiprocessing: forked in a callable, before and after a nested call" SKIPPED_UNDER_TSAN) {
   for (bool sensitive : {false, true}) {
     run_async_root([=]() -> awaitable<void> {
       auto fork_in_callable = sync_to_async(
