@@ -8,9 +8,9 @@
 // BOTHWORLDS_TEST_LONG (tools/test --long) or BOTHWORLDS_LONG in the environment there are
 // millions, from seeds that differ with each run.
 
-#include "random_program/interpreter.hpp"
 #include "random_program/make_plan.hpp"
 #include "random_program/oracle.hpp"
+#include "random_program/roots.hpp"
 #include "support/watchdog.hpp"
 
 #include <doctest/doctest.h>

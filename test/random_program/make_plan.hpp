@@ -39,7 +39,8 @@ public:
     plan_.seed = seed;
     plan_.root = root;
     plan_.workers = 1 + static_cast<unsigned>(dice_.below(3));
-    if (dice_.percent(50)) plan_.worker_limit = plan_.workers + static_cast<unsigned>(dice_.below(3));
+    if (dice_.percent(50))
+      plan_.worker_limit = plan_.workers + static_cast<unsigned>(dice_.below(3));
     plan_.erased_strand = dice_.percent(50);
     constexpr int sizes[] = {6, 12, 12, 20, 20, 40};
     budget_ = dice_.one_of(sizes);
@@ -59,12 +60,12 @@ public:
 private:
   /// What a node is told about where it stands.
   struct surroundings {
-    int depth = 0;            // how many levels may follow
+    int depth = 0;  // how many levels may follow
     bool sync_root = false;
     bool in_context = false;
-    bool serial = true;       // at most one thread at a time runs the coroutines here
+    bool serial = true;  // at most one thread at a time runs the coroutines here
     bool racing = false;
-    bool by_loop = false;     // no blocking code between the guard and here
+    bool by_loop = false;  // no blocking code between the guard and here
     bool top = true;
     bool blocking_parent = false;
   };
@@ -114,11 +115,12 @@ private:
     }
     n.runs_on = dice_.percent(50) ? place_kind::pool : place_kind::sensitive;
     if (dice_.percent(10)) n.runs_on = place_kind::executor;
-    constexpr target_kind kinds[] = {target_kind::stop_token, target_kind::stop_token, target_kind::interruptor,
-                                     target_kind::interruptor, target_kind::abandon, target_kind::left_behind};
+    constexpr target_kind kinds[] = {target_kind::stop_token,  target_kind::stop_token,
+                                     target_kind::interruptor, target_kind::interruptor,
+                                     target_kind::abandon,     target_kind::left_behind};
     n.target = dice_.one_of(kinds);
-    // Where blocking code waits for what is left behind, maybe on the very thread that it occupies, nobody
-    // would ever release it.
+    // Where blocking code waits for what is left behind, maybe on the very thread that it occupies,
+    // nobody would ever release it.
     if (n.target == target_kind::left_behind && !here.by_loop) n.target = target_kind::abandon;
     n.takes_token = n.target == target_kind::stop_token || n.target == target_kind::abandon;
     // An abandoned callable has nowhere to put it.
@@ -150,7 +152,8 @@ private:
     if (count == 0) return;
     if (!n.blocking && here.serial && count > 1 && dice_.percent(50)) {
       // A task that is not joined outlives its parent: not where the parent may be cancelled.
-      constexpr grouping groups[] = {grouping::parallel_group, grouping::and_operator, grouping::tasks};
+      constexpr grouping groups[] = {grouping::parallel_group, grouping::and_operator,
+                                     grouping::tasks};
       n.group = groups[dice_.below(guard || here.racing ? 2 : 3)];
     }
     const std::uint64_t on_path = guard ? dice_.below(count) : count;
@@ -179,14 +182,17 @@ private:
     e.child = make_node(below, blocking, target_of);
     e.force_new_loop = parent.blocking && dice_.percent(12);
     // A timeout and a stop token belong to a call of async_to_sync.
-    if (parent.blocking && e.guard != guard_kind::none && e.child->runs_on == place_kind::inline_in_parent)
+    if (parent.blocking && e.guard != guard_kind::none &&
+        e.child->runs_on == place_kind::inline_in_parent)
       e.child->runs_on = place_kind::sensitive;
-    if (e.child->children.empty() && e.guard == guard_kind::none && !e.on_path && dice_.percent(20)) e.calls = 2;
+    if (e.child->children.empty() && e.guard == guard_kind::none && !e.on_path && dice_.percent(20))
+      e.calls = 2;
   }
 
   guard_kind random_guard(bool blocking, bool serial) {
     if (blocking) return dice_.percent(60) ? guard_kind::stop_token : guard_kind::timeout;
-    constexpr guard_kind kinds[] = {guard_kind::or_, guard_kind::and_, guard_kind::signal, guard_kind::race};
+    constexpr guard_kind kinds[] = {guard_kind::or_, guard_kind::and_, guard_kind::signal,
+                                    guard_kind::race};
     return serial ? dice_.one_of(kinds) : guard_kind::none;
   }
 
@@ -208,19 +214,26 @@ inline plan make_plan(std::uint64_t seed, root_kind root) { return plan_maker(se
 inline void describe(const node& n, const edge* e, int depth, std::string& text) {
   constexpr const char* places[] = {"pool", "sensitive", "executor", "inline"};
   constexpr const char* groups[] = {"", " parallel_group", " &&", " tasks"};
-  constexpr const char* guards[] = {"", " [||", " [&&", " [signal", " [race", " [stop_token", " [timeout"};
-  constexpr const char* targets[] = {"",           " target:suspends", " target:stop_token", " target:interruptor",
-                                     " target:abandon", " target:left_behind"};
+  constexpr const char* guards[] = {"",       " [||",         " [&&",     " [signal",
+                                    " [race", " [stop_token", " [timeout"};
+  constexpr const char* targets[] = {"",
+                                     " target:suspends",
+                                     " target:stop_token",
+                                     " target:interruptor",
+                                     " target:abandon",
+                                     " target:left_behind"};
   constexpr const char* answers[] = {" gives up", " returns", " throws"};
   text += std::string(static_cast<std::size_t>(depth) * 2 + 2, ' ') + std::to_string(n.id);
-  text += n.blocking ? std::string(" blocking ") + places[static_cast<int>(n.runs_on)] : " coroutine";
+  text +=
+      n.blocking ? std::string(" blocking ") + places[static_cast<int>(n.runs_on)] : " coroutine";
   text += groups[static_cast<int>(n.group)];
   if (n.opens_context) text += n.context_is_new ? " context" : " context(shared)";
   if (n.takes_token) text += " token";
   text += targets[static_cast<int>(n.target)];
   if (n.target != target_kind::none) text += answers[static_cast<int>(n.then)];
   if (n.throws && n.target == target_kind::none)
-    text += std::string(n.throws_first ? " first" : " last") + " throws " + to_string(raised(*n.throws, n.id));
+    text += std::string(n.throws_first ? " first" : " last") + " throws " +
+            to_string(raised(*n.throws, n.id));
   if (e) {
     if (e->guard != guard_kind::none) text += std::string(guards[static_cast<int>(e->guard)]) + "]";
     if (e->on_path) text += " on path";
@@ -228,16 +241,18 @@ inline void describe(const node& n, const edge* e, int depth, std::string& text)
     if (e->calls > 1) text += " twice";
     if (e->force_new_loop) text += " new loop";
   }
-  text += "; ran " + std::to_string(n.runs.load()) + " of " + std::to_string(n.expected_runs) + "\n";
+  text +=
+      "; ran " + std::to_string(n.runs.load()) + " of " + std::to_string(n.expected_runs) + "\n";
   for (const auto& child : n.children) describe(*child->child, child.get(), depth + 1, text);
 }
 
 /// One line for each node.
 inline std::string describe(const plan& program) {
-  constexpr const char* roots[] = {"plain thread", "fresh thread", "single loop", "fresh loop", "strand",
-                                   "two-thread loop"};
-  std::string text = std::string("  from a ") + roots[static_cast<int>(program.root)] + ", pool of " +
-                     std::to_string(program.workers) + " to " + std::to_string(program.worker_limit) + "\n";
+  constexpr const char* roots[] = {"plain thread", "fresh thread", "single loop",
+                                   "fresh loop",   "strand",       "two-thread loop"};
+  std::string text = std::string("  from a ") + roots[static_cast<int>(program.root)] +
+                     ", pool of " + std::to_string(program.workers) + " to " +
+                     std::to_string(program.worker_limit) + "\n";
   describe(*program.top, nullptr, 0, text);
   return text;
 }

@@ -2,9 +2,9 @@
 //
 // What a program must do, worked out without running it: how it ends, and how often each node runs.
 //
-// Cancellation is Asio's: a thread of coroutines (what one co_spawn starts) that has been cancelled gets
-// operation_aborted from its next co_await, for good; blocking code is only told through the call that it is
-// blocked in, and through its stop token.
+// Cancellation is Asio's: a thread of coroutines (what one co_spawn starts) that has been cancelled
+// gets operation_aborted from its next co_await, for good; blocking code is only told through the
+// call that it is blocked in, and through its stop token.
 #pragma once
 
 #include "random_program/plan.hpp"
@@ -112,14 +112,16 @@ private:
   }
 
   outcome call_from_blocking(edge& e, coroutine_thread* awaited_in) {
-    if (e.child->runs_on == place_kind::inline_in_parent && e.child->blocking) return blocking(*e.child, awaited_in);
+    if (e.child->runs_on == place_kind::inline_in_parent && e.child->blocking)
+      return blocking(*e.child, awaited_in);
     coroutine_thread own{awaited_in};
     if (e.target) bases_[e.target] = &own;
     const outcome end = await_child(e, own);
     return e.races() ? settle(e, end) : end;
   }
 
-  /// The legal ends of a race are told from the others where it happens; its caller sees one and the same.
+  /// The legal ends of a race are told from the others where it happens; its caller sees one and
+  /// the same.
   static outcome settle(edge& e, outcome undisturbed) {
     e.expected = undisturbed;
     return {ending::value, 0};

@@ -63,7 +63,17 @@ private:
   instance alive_;
 };
 
-enum class ending : unsigned { value, number, plain, message, counted, system, aborted, timed_out, other };
+enum class ending : unsigned {
+  value,
+  number,
+  plain,
+  message,
+  counted,
+  system,
+  aborted,
+  timed_out,
+  other
+};
 constexpr unsigned all_endings = (1U << (static_cast<unsigned>(ending::other) + 1)) - 1;
 
 struct outcome {
@@ -96,7 +106,8 @@ inline outcome raised(ending how, std::uint64_t id) {
     case ending::message: throw std::runtime_error(std::to_string(id));
     case ending::counted: throw counted_exception(id);
     case ending::system:
-      throw boost::system::system_error(static_cast<int>(raised(how, id).what), boost::system::generic_category());
+      throw boost::system::system_error(static_cast<int>(raised(how, id).what),
+                                        boost::system::generic_category());
     default: throw boost::system::system_error(boost::asio::error::operation_aborted);
   }
 }
@@ -113,7 +124,8 @@ inline outcome outcome_of(const std::exception_ptr& failure, std::uint64_t value
   } catch (const counted_exception& e) {
     return {ending::counted, e.id()};
   } catch (const bothworlds::error& e) {
-    return {e.code() == errc::timed_out ? ending::timed_out : ending::other, static_cast<std::uint64_t>(e.code().value())};
+    return {e.code() == errc::timed_out ? ending::timed_out : ending::other,
+            static_cast<std::uint64_t>(e.code().value())};
   } catch (const boost::system::system_error& e) {
     if (e.code() == boost::asio::error::operation_aborted) return {ending::aborted, 0};
     if (e.code().category() != boost::system::generic_category()) return {ending::other, 1000};

@@ -88,10 +88,10 @@ struct loop_place {
 
   kind what = kind::own;
   bool serial = true;
-  long owner = 0;                            // own: who drives it when nobody helps
-  const thread_set* threads = nullptr;       // of a user's loop
+  long owner = 0;                              // own: who drives it when nobody helps
+  const thread_set* threads = nullptr;         // of a user's loop
   asio::execution_context* context = nullptr;  // likewise
-  std::function<bool()> inside = {};         // strand: whether this thread is in it
+  std::function<bool()> inside = {};           // strand: whether this thread is in it
   std::atomic<bool> busy{false};
 };
 
