@@ -187,6 +187,17 @@ struct derived_error : std::runtime_error {
   std::string payload;
 };
 
+/// The exception being handled. Not caught in the coroutine itself: there clang 19 loses a pointer that is caught by
+/// reference, in plain Asio too.
+template <class Type>
+Type handled() {
+  try {
+    throw;
+  } catch (const Type& e) {
+    return e;
+  }
+}
+
 /// What `thrown` throws inside a callable, as `Type`, on the awaiting side.
 template <class Type, class Thrower>
 awaitable<std::optional<Type>> caught(Thrower thrower) {
@@ -195,8 +206,8 @@ awaitable<std::optional<Type>> caught(Thrower thrower) {
   std::optional<Type> arrived;
   try {
     co_await call();
-  } catch (Type e) {  // by value: clang 19 loses a pointer that a coroutine catches by reference, in plain Asio too
-    arrived.emplace(std::move(e));
+  } catch (...) {
+    arrived.emplace(handled<Type>());
   }
   co_return arrived;
 }
