@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <bothworlds/detail/async_call.hpp>
 
+#include "blocked_thread.hpp"
 #include "chain.hpp"
 #include "describe.hpp"
 #include "foreign_context.hpp"
@@ -9,7 +10,6 @@
 #include "names.hpp"
 #include "resident.hpp"
 #include "thread_state.hpp"
-#include "worker_pool_core.hpp"
 
 #include <bothworlds/detail/crossing.hpp>
 #include <bothworlds/error.hpp>
@@ -24,28 +24,6 @@ namespace {
 std::exception_ptr operation_aborted() {
   return std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted));
 }
-
-/// A worker that waits counts as blocked in its pool, and not while it runs work of its chain.
-class blocked_worker {
-public:
-  explicit blocked_worker(pool_worker* worker) noexcept : worker_(worker) {}
-  ~blocked_worker() { running(); }
-  void parked() noexcept {
-    if (worker_ && !std::exchange(parked_, true)) worker_->blocks();
-  }
-  void running() noexcept {
-    if (std::exchange(parked_, false)) worker_->resumes();
-  }
-
-private:
-  pool_worker* const worker_;
-  bool parked_ = false;
-};
-
-// How deep offers are served on one stack before the pool is asked to add a worker; and how much of the stack has to be
-// left where the pool may not grow.
-constexpr unsigned usual_help_depth = 32;
-constexpr std::size_t stack_reserve = 256 * 1024;
 
 // How often a thread looks whether the foreign loop it waits for has been stopped: Asio tells nobody.
 constexpr std::chrono::milliseconds stop_check_interval{50};
@@ -241,37 +219,19 @@ void async_call::wait(thread_state& thread, loop* owned, bool root) {
     lane& where;
     const bool takes_offers;
   };
-  const bool deep = thread.help_depth >= usual_help_depth;
-  const bool may_be_deeper = !deep || stack_left() > stack_reserve;
-  const blocking_driver until(*this, mine, may_be_deeper);
-  blocked_worker blocked(thread.worker);
+  blocked_thread blocked(thread, mine);
+  const blocking_driver until(*this, mine, blocked.takes_offers());
   bool driving = root;
-  const auto run_here = [&](work* item) {
-    blocked.running();
-    if (owned) {
-      // The loop goes on without this thread, whoever has it now.
-      if (driving || (!owned->keep_helper() && owned->try_drive())) owned->offer();
-      driving = false;
-    }
-    serve(item);
-  };
   while (pending()) {
-    if (work* item = mine.take_nested()) {
-      run_here(item);
+    if (work* item = blocked.next()) {
+      if (owned) {
+        // The loop goes on without this thread, whoever has it now.
+        if (driving || (!owned->keep_helper() && owned->try_drive())) owned->offer();
+        driving = false;
+      }
+      blocked.run(item);
       continue;
     }
-    // Deep down a stack this waits until the pool has been asked for a worker, and may not add one.
-    if (may_be_deeper && mine.has_offers() &&
-        (!deep || !thread.worker || (blocked.parked(), !thread.worker->pool().may_add_worker()))) {
-      if (work* item = mine.take_offer()) {
-        ++thread.help_depth;
-        run_here(item);
-        --thread.help_depth;
-        continue;
-      }
-    }
-    // Also while it drives a loop: it is no worker then that could take a call from the queue.
-    blocked.parked();
     if (owned && (driving || (driving = owned->try_drive()))) {
       owned->turn(until);
       continue;

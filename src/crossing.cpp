@@ -10,7 +10,6 @@
 #include "thread_state.hpp"
 #include "worker_pool_core.hpp"
 
-#include <bothworlds/detail/async_call.hpp>
 #include <bothworlds/error.hpp>
 
 #include <boost/asio/error.hpp>
@@ -76,20 +75,18 @@ void refuse_empty_callable(const char* bridge, std::source_location where) {
                      "  fix  give it a target before it is called\n");
 }
 
-crossing::crossing(const call_options& options) : work(options.where), loop_op(&resumed), options_(options) {}
+crossing::crossing(const call_options& options) : work(options.where), options_(options) {}
 
 crossing::~crossing() = default;
 
 work::~work() = default;
+blocked_call::~blocked_call() = default;
 ref_counted::~ref_counted() = default;
 
 const char* crossing::name() const noexcept { return options_.extras ? options_.extras->name : nullptr; }
 
-loop* crossing::awaiting_loop() const noexcept { return node_ ? node_->own_loop().get() : nullptr; }
-
 void crossing::prepare(const asio::any_io_executor& awaiting) {
-  if (const ref_ptr<chain_node>* node = find_node(awaiting)) node_ = *node;
-  if (!awaiting_loop()) foreign_ = new foreign_awaiter(awaiting);
+  prepare_resumption(awaiting);
   if (options_.on_cancel == cancel_policy::interrupt) interruption_ = std::make_unique<interruption>();
   const bool on_executor = options_.extras && options_.extras->executor;
   if (on_executor || options_.thread_sensitive) return;
@@ -97,37 +94,14 @@ void crossing::prepare(const asio::any_io_executor& awaiting) {
   pool_->check_open(where());
 }
 
-void crossing::start(continuation resume, asio::cancellation_slot slot) noexcept {
-  // Queueing hands one reference to whoever runs this; this one is for the time of this function.
-  const ref_ptr<crossing> self(this);
-  resume_ = std::move(resume);
-  try {
-    loop* const own = awaiting_loop();
-    // A coroutine may have hopped to another executor's thread: what belongs to its loop is done on its loop.
-    if (own && !own->turns_here())
-      return own->execute(node_, continuation([self, slot] { self->publish(slot); }), false);
-  } catch (...) {
-    return refuse_unclaimed();
-  }
-  publish(slot);
+void crossing::begin(asio::cancellation_slot slot) {
+  // Before it is published, so that no cancellation is lost.
+  if (slot.is_connected())
+    slot.assign([self = ref_ptr<crossing>(this)](asio::cancellation_type type) { self->cancel(type); });
+  dispatch();
 }
 
-void crossing::publish(asio::cancellation_slot slot) noexcept {
-  if (loop* own = awaiting_loop())
-    own->track(*this);
-  else
-    foreign_->context()->track(*this);
-  try {
-    // Before it is published, so that no cancellation is lost.
-    if (slot.is_connected())
-      slot.assign([self = ref_ptr<crossing>(this)](asio::cancellation_type type) { self->cancel(type); });
-    dispatch();
-  } catch (...) {
-    refuse_unclaimed();
-  }
-}
-
-void crossing::refuse_unclaimed() noexcept {
+void crossing::begin_failed() noexcept {
   if (try_claim()) ref_ptr<crossing>(this).detach()->refuse(std::current_exception());
 }
 
@@ -135,7 +109,7 @@ void crossing::dispatch() {
   if (options_.extras && options_.extras->executor)
     return options_.extras->executor.execute(executor_job(*this));
   if (options_.thread_sensitive) {
-    if (node_) return node_->submit_sensitive(*this);
+    if (awaiting_node()) return awaiting_node()->submit_sensitive(*this);
     return process_lane().push_main(*this);
   }
   bool saturated = false;
@@ -146,10 +120,10 @@ void crossing::dispatch() {
     }
     return;
   }
-  if (!saturated || !node_) return;
-  if (lane* above = node_->helper()) {
+  if (!saturated || !awaiting_node()) return;
+  if (lane* above = awaiting_node()->helper()) {
     helper_ = above;
-    above->push_offer(*this, node_->place().epoch);
+    above->push_offer(*this, awaiting_node()->place().epoch);
   }
 }
 
@@ -194,33 +168,9 @@ void crossing::complete() noexcept {
     intrusive_ptr_release(this);  // abandoned: nobody awaits it
 }
 
-void crossing::deliver() noexcept {
-  if (foreign_) return ref_ptr<foreign_awaiter>(foreign_)->post(this);
-  // The loop cannot go away meanwhile: the node belongs to this reference until it is pushed.
-  const ref_ptr<loop> own = node_->own_loop();
-  if (!own->push(*this)) intrusive_ptr_release(this);
-}
-
-void crossing::resumed(loop_op* op, bool deliver) noexcept {
-  ref_ptr<crossing> self(static_cast<crossing*>(op), false);
-  if (!self->foreign_) self->node_->own_loop()->untrack(*self);  // a foreign context has let go of it already
+void crossing::arrived(bool) noexcept {
   // A copy of it may still stand in a queue, as an offer or a cancelled call.
-  if (self->helper_ || self->withdrawn_) self->withdraw();
-  continuation resume = std::move(self->resume_);
-  const ref_ptr<chain_node> node = self->node_;
-  // Let go first: the coroutine may run to its end in there, and look who still holds its chain.
-  self.reset();
-  if (!deliver) return;
-  const node_scope scope(node.get());
-  try {
-    resume();
-  } catch (...) {
-    std::terminate();  // coroutines and completion handlers report through other ways
-  }
-}
-
-void crossing::drop_continuation() noexcept {
-  continuation dropped = std::move(resume_);
+  if (helper_ || withdrawn_) withdraw();
 }
 
 void crossing::orphaned() noexcept {
@@ -241,8 +191,8 @@ void crossing::orphaned() noexcept {
 void crossing::withdraw() noexcept {
   if (pool_) pool_->remove(*this);
   if (helper_) helper_->remove(*this);
-  if (node_ && options_.thread_sensitive) {
-    lane& target = node_->place().sync_lane ? *node_->place().sync_lane : process_lane();
+  if (awaiting_node() && options_.thread_sensitive) {
+    lane& target = awaiting_node()->place().sync_lane ? *awaiting_node()->place().sync_lane : process_lane();
     target.remove(*this);
   }
 }
@@ -275,7 +225,7 @@ void crossing::abandon() noexcept {
 }
 
 void crossing::cancel_inner(asio::cancellation_type type) noexcept {
-  ref_ptr<async_call> inner;
+  ref_ptr<blocked_call> inner;
   {
     const std::lock_guard lock(inner_mutex_);
     if (!inner_) undelivered_ = undelivered_ | type;
@@ -284,7 +234,7 @@ void crossing::cancel_inner(asio::cancellation_type type) noexcept {
   if (inner) inner->request_cancel(type);
 }
 
-void crossing::attach(async_call& inner) noexcept {
+void crossing::attach(blocked_call& inner) noexcept {
   asio::cancellation_type missed;
   {
     const std::lock_guard lock(inner_mutex_);

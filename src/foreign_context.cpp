@@ -59,20 +59,21 @@ bool foreign_context::stopped() noexcept {
   return gone() || (scheduler_ && scheduler_.stopped());
 }
 
-void foreign_context::track(crossing& call) noexcept {
+void foreign_context::track(suspension& op) noexcept {
   const std::lock_guard lock(mutex_);
-  awaiting_.push_back(call);
+  awaiting_.push_back(op);
 }
 
 void foreign_context::destroyed() noexcept {
   std::unique_lock lock(mutex_);
   gone_.store(true, std::memory_order_release);
   while (!awaiting_.empty()) {
-    const ref_ptr<crossing> call(&awaiting_.front());
+    suspension& op = awaiting_.front();
+    const ref_ptr<const ref_counted> kept(&op.counted());
     awaiting_.pop_front();
     lock.unlock();
     // The coroutine's frame goes with it, while the context's other services are still there.
-    call->orphaned();
+    op.orphaned();
     lock.lock();
   }
   while (!bound_.empty()) {
@@ -100,36 +101,34 @@ foreign_awaiter::~foreign_awaiter() = default;
 /// is gone; else execute() has failed, and the reference is still the caller's.
 class foreign_awaiter::resumption {
 public:
-  explicit resumption(crossing* adopted) noexcept : call_(adopted) {}
-  resumption(resumption&& other) noexcept : call_(std::exchange(other.call_, nullptr)) {}
+  explicit resumption(suspension* adopted) noexcept : op_(adopted) {}
+  resumption(resumption&& other) noexcept : op_(std::exchange(other.op_, nullptr)) {}
   ~resumption() {
-    if (!call_ || !call_->foreign_->context()->gone()) return;
-    call_->drop_continuation();
-    intrusive_ptr_release(call_);
+    if (op_ && op_->foreign_->context()->gone()) suspension::resumed(op_, false);
   }
-  void operator()() { crossing::resumed(std::exchange(call_, nullptr), true); }
+  void operator()() { suspension::resumed(std::exchange(op_, nullptr), true); }
 
 private:
-  crossing* call_;
+  suspension* op_;
 };
 
-void foreign_awaiter::post(crossing* call) noexcept {
-  const ref_ptr<foreign_awaiter> self(this);  // the crossing, which owns this too, may be gone any moment
+void foreign_awaiter::post(suspension* op) noexcept {
+  const ref_ptr<foreign_awaiter> self(this);  // the suspension, which owns this too, may be gone any moment
   for (;;) {
     {
       const std::lock_guard lock(context_->mutex_);
-      if (!call->in_flight_hook_.is_linked()) break;  // the context is gone, and the coroutine with it
-      context_->awaiting_.erase(context_->awaiting_.iterator_to(*call));
+      if (!op->in_flight_hook_.is_linked()) break;  // the context is gone, and the coroutine with it
+      context_->awaiting_.erase(context_->awaiting_.iterator_to(*op));
       try {
         // With it goes the reference: the loop may have resumed the coroutine before this returns.
-        return executor_->never_now().execute(resumption(call));
+        return executor_->never_now().execute(resumption(op));
       } catch (const std::bad_alloc&) {
-        context_->awaiting_.push_back(*call);
+        context_->awaiting_.push_back(*op);
       }
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  intrusive_ptr_release(call);
+  op->undeliverable();
 }
 
 }  // namespace bothworlds::detail

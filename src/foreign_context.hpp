@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // What the library keeps about somebody else's execution context, so that it can be stopped or destroyed under
-// our crossings without anybody touching it afterwards.
+// our operations without anybody touching it afterwards.
 //
-// A service of the context owns one reference to its foreign_context, the crossings that are awaited there the
+// A service of the context owns one reference to its foreign_context, the operations that are awaited there the
 // others. mutex_ guards gone_ and the list; posting to the context happens under it, so a destruction either comes
 // first and is seen, or waits for the post.
 #pragma once
 
 #include "asio_internals.hpp"
 
-#include <bothworlds/detail/crossing.hpp>
+#include <bothworlds/detail/suspension.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/execution_context.hpp>
@@ -70,7 +70,7 @@ public:
   bool stopped() noexcept;
   const scheduler_ref& scheduler() const noexcept { return scheduler_; }
 
-  void track(crossing& call) noexcept;
+  void track(suspension& op) noexcept;
   /// Called by the service when the context is being destroyed.
   void destroyed() noexcept;
 
@@ -82,10 +82,10 @@ private:
       boost::intrusive::member_hook<bound_executor, boost::intrusive::list_member_hook<>,
                                     &bound_executor::hook_>,
       boost::intrusive::constant_time_size<false>>;
-  using crossings = boost::intrusive::list<
-      crossing,
-      boost::intrusive::member_hook<crossing, boost::intrusive::list_member_hook<>,
-                                    &crossing::in_flight_hook_>,
+  using suspensions = boost::intrusive::list<
+      suspension,
+      boost::intrusive::member_hook<suspension, boost::intrusive::list_member_hook<>,
+                                    &suspension::in_flight_hook_>,
       boost::intrusive::constant_time_size<false>>;
 
   ~foreign_context() override;
@@ -93,12 +93,12 @@ private:
   // Recursive, because what is destroyed under it may own further executors of the same context.
   std::recursive_mutex mutex_;
   std::atomic<bool> gone_{false};  // mutex_ to write
-  crossings awaiting_;  // mutex_
-  executors bound_;     // mutex_
+  suspensions awaiting_;  // mutex_
+  executors bound_;       // mutex_
   const scheduler_ref scheduler_;
 };
 
-/// Where a crossing resumes when its coroutine runs on somebody else's executor.
+/// Where a suspension resumes when its coroutine runs on somebody else's executor.
 class foreign_awaiter final : public ref_counted {
 public:
   /// On the context's own thread. Throws std::bad_alloc.
@@ -106,9 +106,9 @@ public:
 
   const asio::any_io_executor& executor() const noexcept { return executor_->may_run_now(); }
   const ref_ptr<foreign_context>& context() const noexcept { return context_; }
-  /// Resumes `call` on the executor; takes the caller's reference. Cannot fail: where memory is short it waits for
+  /// Resumes `op` on the executor; takes the caller's reference. Cannot fail: where memory is short it waits for
   /// some. Any thread.
-  void post(crossing* call) noexcept;
+  void post(suspension* op) noexcept;
 
 private:
   class resumption;

@@ -305,9 +305,10 @@ void loop::close() noexcept {
     }
     while (const ref_ptr<resident> idle = take_idle_resident()) idle->retire();
     while (!in_flight_.empty()) {
-      const ref_ptr<crossing> call(&in_flight_.front());
+      suspension& op = in_flight_.front();
+      const ref_ptr<const ref_counted> kept(&op.counted());
       in_flight_.pop_front();
-      call->orphaned();
+      op.orphaned();
     }
     work_.reset();
   }

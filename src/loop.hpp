@@ -16,8 +16,8 @@
 #include "asio_internals.hpp"
 #include "chain.hpp"
 
-#include <bothworlds/detail/crossing.hpp>
 #include <bothworlds/detail/loop_op.hpp>
+#include <bothworlds/detail/suspension.hpp>
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -88,9 +88,9 @@ public:
   void turn(const driver& until) noexcept;
   /// Starts `call` on a resident coroutine.
   void start(async_call& call) noexcept;
-  void track(crossing& call) noexcept { in_flight_.push_back(call); }
-  void untrack(crossing& call) noexcept {
-    if (call.in_flight_hook_.is_linked()) in_flight_.erase(in_flight_.iterator_to(call));
+  void track(suspension& op) noexcept { in_flight_.push_back(op); }
+  void untrack(suspension& op) noexcept {
+    if (op.in_flight_hook_.is_linked()) in_flight_.erase(in_flight_.iterator_to(op));
   }
   void keep_resident(ref_ptr<resident> idle) noexcept;
 
@@ -98,10 +98,10 @@ private:
   friend class turning_scope;
   enum class role : unsigned char { nobody, owner, offered, helper, asked_back };
   class help;
-  using crossings = boost::intrusive::list<
-      crossing,
-      boost::intrusive::member_hook<crossing, boost::intrusive::list_member_hook<>,
-                                    &crossing::in_flight_hook_>,
+  using suspensions = boost::intrusive::list<
+      suspension,
+      boost::intrusive::member_hook<suspension, boost::intrusive::list_member_hook<>,
+                                    &suspension::in_flight_hook_>,
       boost::intrusive::constant_time_size<false>>;
 
   ~loop() override;
@@ -126,7 +126,7 @@ private:
   alignas(std::max_align_t) std::byte wake_storage_[128];
   loop_op* ready_ = nullptr;                 // driver: taken from arrivals_, oldest first
   loop_memory memory_;                       // driver
-  crossings in_flight_;                      // driver: awaited by coroutines of this loop
+  suspensions in_flight_;                    // driver: coroutines of this loop wait in them
   ref_ptr<resident> idle_resident_;          // driver: the latest, linked to those before it
 };
 

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <bothworlds/async_options.hpp>
+#include <bothworlds/detail/blocked_call.hpp>
 #include <bothworlds/detail/continuation.hpp>
 #include <bothworlds/detail/loop_op.hpp>
 #include <bothworlds/detail/ref_counted.hpp>
@@ -48,7 +49,7 @@ BOTHWORLDS_API void check_may_block(const char* what, std::source_location where
 /// options.name, copied for the life of the process; null if there is none.
 BOTHWORLDS_API const char* name_of(const async_options& options);
 
-class BOTHWORLDS_API async_call : public ref_counted {
+class BOTHWORLDS_API async_call : public blocked_call {
 public:
   explicit async_call(std::source_location where) noexcept;
 
@@ -57,7 +58,7 @@ public:
   void block(const async_options& options);
 
   /// Any thread. The coroutine's cancellation signal is emitted on its own executor, never from here.
-  void request_cancel(asio::cancellation_type type) noexcept;
+  void request_cancel(asio::cancellation_type type) noexcept override;
 
   std::source_location where() const noexcept { return where_; }
 

@@ -6,15 +6,14 @@
 // to the loop that awaits it, resumed there. Who owns what:
 //   - until start() returns, everything belongs to the awaiting loop's thread;
 //   - from then on the callable and the result belong to whoever claimed the work, up to complete();
-//   - the continuation belongs to the awaiting loop, which alone calls or drops it;
 //   - phase_ decides between completion, cancellation and abandonment: each is one compare-exchange.
 // Every thread that works on a crossing owns a reference; completion hands that reference to the loop, so the
 // completing thread touches nothing of it afterwards.
 #pragma once
 
-#include <bothworlds/detail/continuation.hpp>
-#include <bothworlds/detail/loop_op.hpp>
+#include <bothworlds/detail/blocked_call.hpp>
 #include <bothworlds/detail/spin_mutex.hpp>
+#include <bothworlds/detail/suspension.hpp>
 #include <bothworlds/detail/work.hpp>
 #include <bothworlds/sync_options.hpp>
 
@@ -30,12 +29,7 @@
 
 namespace bothworlds::detail {
 
-class async_call;
-class chain_node;
-class foreign_awaiter;
-class foreign_context;
 class interruption;
-class loop;
 
 /// Options that are rarely set, copied once by the wrap and shared by its calls; immutable.
 struct call_extras : ref_counted {
@@ -58,7 +52,7 @@ struct BOTHWORLDS_API call_options {
 /// Throws misuse_error, invalid_options: the callable handed to `bridge` at `where` is empty.
 [[noreturn]] BOTHWORLDS_API void refuse_empty_callable(const char* bridge, std::source_location where);
 
-class BOTHWORLDS_API crossing : public work, private loop_op {
+class BOTHWORLDS_API crossing : public work, public suspension {
 public:
   /// Finds out where the awaiting coroutine runs and where the callable is to run. On the awaiting thread,
   /// before anything has been published. Throws error (pool_closed, forked_child, …) and std::bad_alloc.
@@ -66,7 +60,7 @@ public:
 
   /// Publishes the call; `resume` is called on the awaiting loop once the result is there. On the awaiting
   /// thread, after prepare(), once.
-  void start(continuation resume, asio::cancellation_slot slot) noexcept;
+  void start(continuation resume, asio::cancellation_slot slot) noexcept { suspend(std::move(resume), slot); }
 
   /// Cancellation of the awaiting operation; on the awaiting loop, while it waits or later.
   void cancel(asio::cancellation_type type) noexcept;
@@ -75,16 +69,12 @@ public:
   void refuse(std::exception_ptr why) noexcept final;
   const char* name() const noexcept final;
 
-  /// The call's loop of origin, for the blocking calls that its callable makes. Null: another kind of loop.
-  loop* awaiting_loop() const noexcept;
   /// Null, or what the await is to throw. On the awaiting loop, after completion.
   std::exception_ptr failure();
-  const ref_ptr<chain_node>& awaiting_node() const noexcept { return node_; }
-  const ref_ptr<foreign_awaiter>& awaiting_foreign() const noexcept { return foreign_; }
 
   /// While the callable is blocked in `inner`, cancellations go there. A cancellation that came before any call
   /// could take it is handed to the first one: none is lost. On the callable's thread.
-  void attach(async_call& inner) noexcept;
+  void attach(blocked_call& inner) noexcept;
   void detach() noexcept;
 
 protected:
@@ -102,38 +92,30 @@ protected:
   void rethrow_failure();
 
 private:
-  friend class loop;
-  friend class foreign_awaiter;
-  friend class foreign_context;
-
   enum class phase : unsigned char {
     pending,    // queued or running; the awaiting coroutine is suspended
     completed,  // the result is stored and on its way to the loop
     detached,   // nobody awaits the result any more
   };
 
-  void publish(asio::cancellation_slot slot) noexcept;
+  const ref_counted& counted() const noexcept override { return *this; }
+  void begin(asio::cancellation_slot slot) override;
+  void begin_failed() noexcept override;
+  void arrived(bool resumes) noexcept override;
+  void orphaned() noexcept override;
   void dispatch();
-  void refuse_unclaimed() noexcept;
   void complete() noexcept;
-  void deliver() noexcept;
-  void drop_continuation() noexcept;
-  void orphaned() noexcept;
   void withdraw() noexcept;
   void abandon() noexcept;
   void cancel_inner(asio::cancellation_type type) noexcept;
   static std::exception_ptr aborted();
-  static void resumed(loop_op* op, bool deliver) noexcept;
 
   const call_options options_;
-  continuation resume_;                 // the awaiting loop
-  ref_ptr<chain_node> node_;            // set by prepare(), then constant; null: the coroutine has no chain
-  ref_ptr<foreign_awaiter> foreign_;    // likewise; null: the awaiting loop is one of ours
-  ref_ptr<worker_pool_core> pool_;      // likewise; null: it does not run on a pool
+  ref_ptr<worker_pool_core> pool_;      // set by prepare(), then constant; null: it does not run on a pool
   ref_ptr<lane> helper_;                // likewise; where this may stand as an offer
   std::unique_ptr<interruption> interruption_;  // likewise; only with cancel_policy::interrupt
   std::exception_ptr failure_;          // who runs it, then the awaiting loop
-  async_call* inner_ = nullptr;         // inner_mutex_; kept alive by the thread that waits for it
+  blocked_call* inner_ = nullptr;         // inner_mutex_; kept alive by the thread that waits for it
   asio::cancellation_type undelivered_ = asio::cancellation_type::none;  // inner_mutex_
   spin_mutex inner_mutex_;
   std::atomic<phase> phase_{phase::pending};
@@ -141,7 +123,6 @@ private:
   bool runs_on_loop_ = false;           // set before it runs
   bool withdrawn_ = false;              // the awaiting loop
   bool abandoned_ = false;              // the awaiting loop
-  hook in_flight_hook_;                 // the awaiting loop's driver, or the foreign context's mutex
 };
 
 }  // namespace bothworlds::detail

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <bothworlds/detail/suspension.hpp>
+
+#include "chain.hpp"
+#include "foreign_context.hpp"
+#include "loop.hpp"
+#include "thread_state.hpp"
+
+#include <exception>
+
+namespace bothworlds::detail {
+
+suspension::suspension() noexcept : loop_op(&resumed) {}
+
+suspension::~suspension() = default;
+
+loop* suspension::awaiting_loop() const noexcept { return node_ ? node_->own_loop().get() : nullptr; }
+
+void suspension::prepare_resumption(const asio::any_io_executor& awaiting) {
+  if (const ref_ptr<chain_node>* node = find_node(awaiting)) node_ = *node;
+  if (!awaiting_loop()) foreign_ = new foreign_awaiter(awaiting);
+}
+
+void suspension::suspend(continuation resume, asio::cancellation_slot slot) noexcept {
+  // The operation may end, and everybody else let go of this, before begin() has returned.
+  const ref_ptr<const ref_counted> self(&counted());
+  resume_ = std::move(resume);
+  try {
+    loop* const own = awaiting_loop();
+    // A coroutine may have hopped to another executor's thread: what belongs to its loop is done on its loop.
+    if (own && !own->turns_here())
+      return own->execute(node_, continuation([self, this, slot] { enter(slot); }), false);
+  } catch (...) {
+    return begin_failed();
+  }
+  enter(slot);
+}
+
+void suspension::enter(asio::cancellation_slot slot) noexcept {
+  if (loop* own = awaiting_loop())
+    own->track(*this);
+  else
+    foreign_->context()->track(*this);
+  try {
+    begin(slot);
+  } catch (...) {
+    begin_failed();
+  }
+}
+
+void suspension::deliver() noexcept {
+  if (foreign_) return ref_ptr<foreign_awaiter>(foreign_)->post(this);
+  // The loop cannot go away meanwhile: the node belongs to this reference until it is pushed.
+  const ref_ptr<loop> own = node_->own_loop();
+  if (!own->push(*this)) undeliverable();
+}
+
+// The continuation is not touched: it goes, or has gone, in orphaned(), on another thread.
+void suspension::undeliverable() noexcept {
+  const ref_ptr<const ref_counted> self(&counted(), false);
+  arrived(false);
+}
+
+void suspension::resumed(loop_op* op, bool resumes) noexcept {
+  auto* const suspended = static_cast<suspension*>(op);
+  ref_ptr<const ref_counted> self(&suspended->counted(), false);
+  // A foreign context has let go of it already.
+  if (!suspended->foreign_) suspended->node_->own_loop()->untrack(*suspended);
+  suspended->arrived(resumes);
+  continuation resume = std::move(suspended->resume_);
+  const ref_ptr<chain_node> node = suspended->node_;
+  // Let go first: the coroutine may run to its end in there, and look who still holds its chain.
+  self.reset();
+  if (!resumes) return;
+  const node_scope scope(node.get());
+  try {
+    resume();
+  } catch (...) {
+    std::terminate();  // coroutines and completion handlers report through other ways
+  }
+}
+
+void suspension::drop_continuation() noexcept { const continuation dropped = std::move(resume_); }
+
+}  // namespace bothworlds::detail
