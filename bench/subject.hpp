@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// What is measured: a *case* is a question ("B3: one no-op offload and back"), a *subject* one
+// answer to it, ours or a baseline. The timing program and the counting program run the same
+// subjects.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace bench {
+
+class subject {
+public:
+  virtual ~subject() = default;
+  /// Makes `rounds` rounds of the calls that the case is about.
+  virtual void run(std::size_t rounds) = 0;
+};
+
+struct entry {
+  std::string name;                                // CASE/SUBJECT, or CURVE/SUBJECT/X
+  std::size_t calls_per_round;                     // figures are per call
+  std::size_t warm_rounds;                         // before anything is measured or counted
+  std::function<std::unique_ptr<subject>()> make;  // starts what the subject needs: pools, loops
+};
+
+class registry {
+public:
+  /// Subject has run(rounds); it is made from `arguments`, which are copied.
+  template <class Subject, class... Args>
+  void add(std::string name, std::size_t calls_per_round, std::size_t warm_rounds,
+           Args... arguments) {
+    struct holder final : subject {
+      explicit holder(const Args&... given) : held(given...) {}
+      void run(std::size_t rounds) override { held.run(rounds); }
+      Subject held;
+    };
+    entries_.push_back({std::move(name), calls_per_round, warm_rounds,
+                        [arguments...] { return std::make_unique<holder>(arguments...); }});
+  }
+  const std::vector<entry>& entries() const noexcept { return entries_; }
+
+private:
+  std::vector<entry> entries_;
+};
+
+/// The compiler has to produce `value`, and may not know what becomes of it.
+template <class T>
+void keep(const T& value) {
+  asm volatile("" : : "r,m"(value) : "memory");
+}
+
+}  // namespace bench
