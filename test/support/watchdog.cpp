@@ -161,7 +161,11 @@ void dump_with_gdb() {
 #ifdef PR_SET_PTRACER
   ::prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
 #endif
-  const std::array<const char*, 11> command = {"gdb",
+  // Ended from outside where gdb hangs: while it is attached this thread stands still too.
+  const std::array<const char*, 13> command = {"timeout",
+                                               "--signal=KILL",
+                                               "30",
+                                               "gdb",
                                                "-nx",
                                                "-batch",
                                                "-p",
@@ -170,7 +174,6 @@ void dump_with_gdb() {
                                                "set print frame-arguments none",
                                                "-ex",
                                                "thread apply all backtrace 40",
-                                               nullptr,
                                                nullptr};
   // Between fork and exec only calls that are safe after fork in a process with threads.
   const pid_t child = ::fork();
