@@ -3,6 +3,7 @@
 
 #include "blocked_thread.hpp"
 #include "chain.hpp"
+#include "context_values.hpp"
 #include "describe.hpp"
 #include "foreign_context.hpp"
 #include "lane.hpp"
@@ -61,10 +62,14 @@ void async_call::block(const async_options& options) {
   crossing* const caller = thread.blocking ? thread.blocking->call() : nullptr;
   take_sync_lane_of(caller);
   const ref_ptr<async_call> self(this);
+  value_cell* const values = current_cell();
+  if (values) values_.begin(values->share());
   if (caller && !options.force_new_loop)
     block_on_loop_of(*caller, thread, options);
   else
     block_on_own_loop(thread, options, caller);
+  // Given up, it may still be running.
+  if (values && has_ended()) values->take_changes(values_.end());
 }
 
 void async_call::take_sync_lane_of(const crossing* caller) {
@@ -176,7 +181,7 @@ void async_call::block_on_loop_of(crossing& caller, thread_state& thread,
   };
   if (!awaiter.context()->with_context(make_node)) refuse();
   const blocking_scope scope(*this, &caller, options.stop);
-  node_->enter(take_place());
+  node_->enter(take_place(), share_values());
   if (!awaiter.context()->with_context([&] { start_on(node_); })) refuse();
   wait(thread, nullptr, false);
 }
@@ -299,8 +304,9 @@ bool async_call::begin(asio::cancellation_signal& signal) noexcept {
   return true;
 }
 
-void async_call::finish() noexcept {
+void async_call::finish(value_cell values) noexcept {
   signal_ = nullptr;
+  values_ = std::move(values);
   const ref_ptr<lane> waiter = waiter_;
   outcome expected = outcome::pending;
   if (!outcome_.compare_exchange_strong(expected, outcome::done, std::memory_order_seq_cst)) return;
@@ -363,7 +369,7 @@ void async_call::started(loop_op* base, bool deliver) noexcept {
   self->fail(std::make_exception_ptr(
       error(errc::loop_stopped, self->where_, "the thread of the loop that awaits this callable has ended",
             "  fix  let that thread wait for its callables\n")));
-  self->finish();
+  self->finish(value_cell());
 }
 
 void async_call::rethrow_failure() {

@@ -24,7 +24,8 @@ asio::execution_context& chain_node::context() const noexcept {
   return asio::query(inner(), asio::execution::context);
 }
 
-void chain_node::enter(chain_place place) noexcept {
+void chain_node::enter(chain_place place, context_snapshot::pointer values) noexcept {
+  values_.begin(std::move(values));
   place_ = std::move(place);
   open_.store(true, std::memory_order_release);
 }

@@ -7,10 +7,11 @@
 // and coroutines that take `this_coro::executor` pass it on.
 //
 // A node's place is written before its call starts and only read until nobody but its resident holds the node any
-// more; open_ is the exception: the loop sets and clears it.
+// more; open_ is the exception: the loop sets and clears it. Its values belong to the executor that it carries.
 #pragma once
 
 #include "asio_internals.hpp"
+#include "context_values.hpp"
 #include "foreign_context.hpp"
 #include "lane.hpp"
 
@@ -52,8 +53,15 @@ public:
   asio::execution_context& context() const noexcept;
 
   const chain_place& place() const noexcept { return place_; }
-  void enter(chain_place place) noexcept;
-  void leave() noexcept { open_.store(false, std::memory_order_release); }
+  /// A call begins, with its caller's values.
+  void enter(chain_place place, context_snapshot::pointer values) noexcept;
+  /// It has ended; gives its values.
+  value_cell leave() noexcept {
+    open_.store(false, std::memory_order_release);
+    return values_.end();
+  }
+  /// Of the call: whoever runs in it changes them.
+  value_cell& values() const noexcept { return values_; }
   /// Lets go of the nodes above. Only while nobody but the resident holds this one.
   void forget_place() noexcept { place_ = {}; }
 
@@ -75,6 +83,7 @@ private:
   std::optional<bound_executor> inner_;  // constant; none on one of our loops
   const scheduler_ref scheduler_;
   chain_place place_;
+  mutable value_cell values_;  // closed between two calls
   std::atomic<bool> open_{false};  // the call of this node has not ended; release by the loop, acquire by any
 };
 

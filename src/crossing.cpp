@@ -2,6 +2,7 @@
 #include <bothworlds/detail/crossing.hpp>
 
 #include "chain.hpp"
+#include "context_values.hpp"
 #include "foreign_context.hpp"
 #include "interruption.hpp"
 #include "lane.hpp"
@@ -95,6 +96,7 @@ void crossing::prepare(const asio::any_io_executor& awaiting) {
 }
 
 void crossing::begin(asio::cancellation_slot slot) {
+  values_.begin(awaiting_node() ? awaiting_node()->values().share() : current_snapshot());
   // Before it is published, so that no cancellation is lost.
   if (slot.is_connected())
     slot.assign([self = ref_ptr<crossing>(this)](asio::cancellation_type type) { self->cancel(type); });
@@ -131,6 +133,7 @@ void crossing::run() noexcept {
   {
     std::optional<may_block_scope> scope;
     if (!runs_on_loop_) scope.emplace(this);
+    const cell_scope values(&values_);
     if (interruption_) interruption_->begin();
     try {
       invoke();
@@ -168,9 +171,11 @@ void crossing::complete() noexcept {
     intrusive_ptr_release(this);  // abandoned: nobody awaits it
 }
 
-void crossing::arrived(bool) noexcept {
+void crossing::arrived(bool resumes) noexcept {
   // A copy of it may still stand in a queue, as an offer or a cancelled call.
   if (helper_ || withdrawn_) withdraw();
+  // An abandoned callable may still be running.
+  if (resumes && awaiting_node() && !abandoned_) awaiting_node()->values().take_changes(values_.end());
 }
 
 void crossing::orphaned() noexcept {

@@ -277,10 +277,10 @@ ref_ptr<resident> loop::acquire_resident() {
 void loop::start(async_call& call) noexcept {
   try {
     const ref_ptr<resident> host = acquire_resident();
-    host->run(ref_ptr<async_call>(&call), call.take_place());
+    host->run(ref_ptr<async_call>(&call), call.take_place(), call.share_values());
   } catch (...) {
     call.fail(std::current_exception());
-    call.finish();
+    call.finish(value_cell());
   }
 }
 
@@ -325,6 +325,7 @@ turning_scope::turning_scope(loop& driven) noexcept
       thread_(this_thread_state()),
       outer_(std::exchange(thread_.driving, &driven)),
       outer_node_(std::exchange(thread_.node, nullptr)),
+      values_(nullptr),
       outer_blocking_(std::exchange(thread_.blocking, nullptr)) {}
 
 turning_scope::~turning_scope() {

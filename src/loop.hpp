@@ -15,6 +15,7 @@
 
 #include "asio_internals.hpp"
 #include "chain.hpp"
+#include "thread_state.hpp"
 
 #include <bothworlds/detail/loop_op.hpp>
 #include <bothworlds/detail/suspension.hpp>
@@ -140,9 +141,10 @@ public:
 
 private:
   running_loop_scope running_;
-  struct thread_state& thread_;
+  thread_state& thread_;
   loop* const outer_;
   const chain_node* const outer_node_;
+  const cell_scope values_;
   class may_block_scope* const outer_blocking_;  // of the blocking code below: handlers are not part of it
 };
 

@@ -2,6 +2,7 @@
 #include "resident.hpp"
 
 #include "loop.hpp"
+#include "thread_state.hpp"
 
 #include <bothworlds/error.hpp>
 
@@ -89,9 +90,8 @@ bool coroutine_scope::begin(asio::cancellation_signal& signal) noexcept {
 void coroutine_scope::failed() noexcept { call_->fail(std::current_exception()); }
 
 void coroutine_scope::finish() noexcept {
-  node_->leave();
   const ref_ptr<async_call> call = std::move(call_);
-  call->finish();
+  call->finish(node_->leave());
 }
 
 /// Stores the suspended coroutine in the resident.
@@ -115,9 +115,10 @@ void resident::launch() {
   idle_owners_ = node_->owners();
 }
 
-void resident::run(ref_ptr<async_call> call, chain_place place) {
-  node_->enter(std::move(place));
+void resident::run(ref_ptr<async_call> call, chain_place place, context_snapshot::pointer values) {
+  node_->enter(std::move(place), std::move(values));
   call_ = std::move(call);
+  const node_scope scope(node_.get());
   wait_();
 }
 

@@ -52,7 +52,7 @@ public:
   void launch();
   /// Nothing but the resident itself holds its node.
   bool reusable() const noexcept { return node_->owners() == idle_owners_; }
-  void run(ref_ptr<async_call> call, chain_place place);
+  void run(ref_ptr<async_call> call, chain_place place, context_snapshot::pointer values);
   /// Ends the coroutine.
   void retire() noexcept { wait_.reset(); }
 

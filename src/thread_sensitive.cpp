@@ -24,6 +24,11 @@ public:
   /// False: a sync thread is there already, nothing is to change.
   bool needed() const noexcept { return lane_ != nullptr; }
   void start(async_call& call, continuation then, asio::cancellation_slot slot);
+  /// After its end: what it has changed is seen by the awaiting coroutine.
+  void take_values(async_call& call) const noexcept {
+    if (const ref_ptr<chain_node>* above = find_node(executor_))
+      (*above)->values().take_changes(call.values_.end());
+  }
 
 private:
   void make_foreign_node(const ref_ptr<chain_node>* above, const asio::any_io_executor& executor);
@@ -51,7 +56,7 @@ sensitive_scope::sensitive_scope(const asio::any_io_executor& executor) : execut
     node_ = new chain_node((*above)->own_loop());
   else
     make_foreign_node(above, executor);
-  node_->enter(std::move(place));
+  node_->enter(std::move(place), above ? (*above)->values().share() : nullptr);
 }
 
 void sensitive_scope::make_foreign_node(const ref_ptr<chain_node>* above,
@@ -97,6 +102,7 @@ asio::awaitable<void> run_in_sensitive_context(ref_ptr<async_call> call) {
   }
   co_await asio::async_initiate<const asio::deferred_t&, void()>(start_in_scope(), asio::deferred, &scope,
                                                                  call.get());
+  scope.take_values(*call);
 }
 
 }  // namespace bothworlds::detail

@@ -2,6 +2,7 @@
 #include "thread_state.hpp"
 
 #include "asio_internals.hpp"
+#include "chain.hpp"
 #include "lane.hpp"
 #include "loop.hpp"
 
@@ -45,9 +46,15 @@ BOTHWORLDS_NOINLINE thread_state& this_thread_state() {
   const std::uint32_t generation = fork_generation();
   if (state.fork_generation != generation) [[unlikely]] {
     may_block_scope* const blocking = state.blocking;
+    value_cell* const values = state.values;
+    const void* const values_loop = state.values_loop;
+    const value_cell own_values = std::move(state.own_values);
     new (this_thread.storage) thread_state;
-    // The scopes on this stack are still to be left one by one.
+    // The scopes on this stack are still to be left one by one; and values are nobody else's.
     this_thread.state().blocking = blocking;
+    this_thread.state().values = values;
+    this_thread.state().values_loop = values_loop;
+    this_thread.state().own_values = own_values;
     this_thread.state().fork_generation = generation;
   }
   return this_thread.state();
@@ -90,8 +97,18 @@ may_block_scope::~may_block_scope() {
   thread_.node = node_;
 }
 
+cell_scope::cell_scope(value_cell* cell) noexcept
+    : thread_(this_thread_state()),
+      outer_(std::exchange(thread_.values, cell)),
+      outer_loop_(std::exchange(thread_.values_loop, innermost_running_loop())) {}
+
+cell_scope::~cell_scope() {
+  thread_.values = outer_;
+  thread_.values_loop = outer_loop_;
+}
+
 node_scope::node_scope(const chain_node* node) noexcept
-    : thread_(this_thread_state()), outer_(thread_.node) {
+    : values_(node ? &node->values() : nullptr), thread_(this_thread_state()), outer_(thread_.node) {
   thread_.node = node;
 }
 

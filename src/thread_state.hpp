@@ -5,6 +5,8 @@
 // across a suspension point, and with it the wrong thread's value.
 #pragma once
 
+#include "context_values.hpp"
+
 #include <bothworlds/config.hpp>
 #include <bothworlds/detail/ref_counted.hpp>
 
@@ -28,6 +30,9 @@ struct thread_state {
   unsigned help_depth = 0;           // offers being served on this stack
   loop* driving = nullptr;           // the loop whose handlers this thread is running
   const chain_node* node = nullptr;  // the chain of the code that runs now
+  value_cell own_values{true};       // of plain code on this thread
+  value_cell* values = nullptr;      // of the call that runs now; null: see current_cell()
+  const void* values_loop = nullptr;  // the innermost running loop when `values` was set
   class may_block_scope* blocking = nullptr;
   pool_worker* worker = nullptr;     // set on the threads of a pool
   std::uint32_t fork_generation = 0;
@@ -65,7 +70,21 @@ private:
   const std::uint32_t fork_generation_;
 };
 
-/// While it lives, the code on top of it belongs to `node`; null: to no chain.
+/// While it lives, the code on top of it has the values of `cell`; null: carries no context.
+class cell_scope {
+public:
+  explicit cell_scope(value_cell* cell) noexcept;
+  ~cell_scope();
+  cell_scope(const cell_scope&) = delete;
+  cell_scope& operator=(const cell_scope&) = delete;
+
+private:
+  thread_state& thread_;
+  value_cell* const outer_;
+  const void* const outer_loop_;
+};
+
+/// While it lives, the code on top of it belongs to `node`, and has its values; null: to no chain.
 class node_scope {
 public:
   explicit node_scope(const chain_node* node) noexcept;
@@ -74,6 +93,7 @@ public:
   node_scope& operator=(const node_scope&) = delete;
 
 private:
+  cell_scope values_;
   thread_state& thread_;
   const chain_node* const outer_;
 };

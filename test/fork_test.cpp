@@ -8,6 +8,7 @@
 #include "support/process.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/context.hpp>
 #include <bothworlds/error.hpp>
 #include <bothworlds/sync_to_async.hpp>
 #include <bothworlds/worker_pool.hpp>
@@ -183,4 +184,19 @@ TEST_CASE("thread_creation_fails: what no new thread can serve is served by a li
   });
   CHECK(code == 42);
 #endif
+}
+
+TEST_CASE("values that were set survive fork() in the thread that forks" SKIPPED_UNDER_TSAN) {
+  const bothworlds::context_var<int> number("number", 7);
+  number.set(3);
+  CHECK(exit_code_of_child([&] {
+    if (number.get() != 3) return 1;
+    int seen = 0;
+    async_to_sync([&]() -> awaitable<void> {
+      seen = number.get();
+      number.set(4);
+      co_return;
+    })();
+    return seen == 3 && number.get() == 4 ? 0 : 2;
+  }) == 0);
 }

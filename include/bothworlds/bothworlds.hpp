@@ -6,6 +6,7 @@
 #include <bothworlds/async_options.hpp>
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/blocking_region.hpp>
+#include <bothworlds/context.hpp>
 #include <bothworlds/ensure.hpp>
 #include <bothworlds/error.hpp>
 #include <bothworlds/sync_options.hpp>

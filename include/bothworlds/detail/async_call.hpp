@@ -6,7 +6,7 @@
 // Who owns what:
 //   - the one who waits and the coroutine each own a reference, so that either may go first: a thread leaves early
 //     only when the loop is stopped or gone (outcome_ goes to `given_up`), and then never looks back;
-//   - the callable, its arguments and the result belong to the coroutine until outcome_ says `done`, then to the
+//   - the callable, its arguments, the result and the values that come back belong to the coroutine until outcome_ says `done`, then to the
 //     one who waits;
 //   - signal_ and timed_out_ belong to the executor that the coroutine runs on.
 #pragma once
@@ -16,6 +16,7 @@
 #include <bothworlds/detail/continuation.hpp>
 #include <bothworlds/detail/loop_op.hpp>
 #include <bothworlds/detail/ref_counted.hpp>
+#include <bothworlds/detail/value_cell.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -107,9 +108,10 @@ private:
   // The coroutine's executor.
   bool begin(asio::cancellation_signal& signal) noexcept;
   void fail(std::exception_ptr why) noexcept { failure_ = std::move(why); }
-  void finish() noexcept;
+  void finish(value_cell values) noexcept;
   void emit();
   chain_place take_place() noexcept;
+  context_snapshot::pointer share_values() const noexcept { return values_.share(); }
   static void started(loop_op* base, bool deliver) noexcept;
   static void cancelled(loop_op* base, bool deliver) noexcept;
 
@@ -124,6 +126,7 @@ private:
   asio::cancellation_signal* signal_ = nullptr;  // null: not begun yet, or ended
   asio::cancellation_signal own_signal_;         // of a fresh coroutine; the executor
   std::exception_ptr failure_;                   // the coroutine, then the one who waits
+  value_cell values_;                            // of the one who waits; when it has ended, the coroutine's
   continuation then_;                            // a coroutine waits: called on the executor
 
   // Set before the call is published, then constant.

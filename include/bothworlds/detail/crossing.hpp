@@ -14,6 +14,7 @@
 #include <bothworlds/detail/blocked_call.hpp>
 #include <bothworlds/detail/spin_mutex.hpp>
 #include <bothworlds/detail/suspension.hpp>
+#include <bothworlds/detail/value_cell.hpp>
 #include <bothworlds/detail/work.hpp>
 #include <bothworlds/sync_options.hpp>
 
@@ -114,6 +115,7 @@ private:
   ref_ptr<worker_pool_core> pool_;      // set by prepare(), then constant; null: it does not run on a pool
   ref_ptr<lane> helper_;                // likewise; where this may stand as an offer
   std::unique_ptr<interruption> interruption_;  // likewise; only with cancel_policy::interrupt
+  value_cell values_;                   // the awaiting loop until it is queued; then with failure_
   std::exception_ptr failure_;          // who runs it, then the awaiting loop
   blocked_call* inner_ = nullptr;         // inner_mutex_; kept alive by the thread that waits for it
   asio::cancellation_type undelivered_ = asio::cancellation_type::none;  // inner_mutex_

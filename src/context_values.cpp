@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "context_values.hpp"
+
+#include "asio_internals.hpp"
+#include "names.hpp"
+#include "thread_state.hpp"
+
+#include <bothworlds/error.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <new>
+#include <string>
+#include <thread>
+
+namespace bothworlds::detail {
+namespace {
+
+std::uint64_t next_id() noexcept {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+}  // namespace
+
+context_variable::context_variable(const char* name) : name_(interned(name)), id_(next_id()) {}
+context_variable::~context_variable() = default;
+context_value::~context_value() = default;
+context_snapshot::~context_snapshot() = default;
+
+const context_value* context_snapshot::find(const context_snapshot* in, std::uint64_t id) noexcept {
+  if (!in) return nullptr;
+  const auto found = std::ranges::lower_bound(in->entries_, id, {}, &entry::id);
+  return found != in->entries_.end() && found->id == id ? found->value.get() : nullptr;
+}
+
+context_snapshot::pointer context_snapshot::with(const context_snapshot* base,
+                                                 const context_variable& variable,
+                                                 ref_ptr<const context_value> value) {
+  ref_ptr<context_snapshot> made(new context_snapshot);
+  const std::uint64_t id = variable.id();
+  made->entries_.reserve((base ? base->entries_.size() : 0) + 1);
+  bool placed = false;
+  const auto place = [&] {
+    if (!placed && value) made->entries_.push_back({id, value});
+    placed = true;
+  };
+  if (base)
+    for (const entry& old : base->entries_) {
+      if (old.id >= id) place();
+      if (old.id != id && !old.value->variable().is_retired()) made->entries_.push_back(old);
+    }
+  place();
+  if (made->entries_.empty()) return nullptr;
+  return made;
+}
+
+context_snapshot::pointer context_snapshot::merged(const context_snapshot* base,
+                                                   const context_snapshot* before,
+                                                   const context_snapshot* after) {
+  pointer result(base);
+  if (after)
+    for (const entry& now : after->entries_)
+      if (find(before, now.id) != now.value.get())
+        result = with(result.get(), now.value->variable(), now.value);
+  if (before)
+    for (const entry& then : before->entries_)
+      if (!find(after, then.id)) result = with(result.get(), then.value->variable(), nullptr);
+  return result;
+}
+
+void value_cell::begin(context_snapshot::pointer values) noexcept {
+  began_with_ = std::move(values);
+  own_.reset();
+  changed_ = false;
+  open_ = true;
+}
+
+value_cell value_cell::end() noexcept {
+  value_cell ended = std::move(*this);
+  *this = value_cell();
+  return ended;
+}
+
+void value_cell::set(context_snapshot::pointer values) noexcept {
+  own_ = std::move(values);
+  changed_ = true;
+}
+
+void value_cell::take_changes(const value_cell& ended_call) noexcept {
+  if (!ended_call.changed_ || !open_) return;
+  if (current() == ended_call.began_with_.get()) return set(ended_call.own_);
+  try {
+    set(context_snapshot::merged(current(), ended_call.began_with_.get(), ended_call.own_.get()));
+  } catch (const std::bad_alloc&) {
+    set(ended_call.own_);  // the later one wins, as it does for each variable that both have changed
+  }
+}
+
+BOTHWORLDS_NOINLINE value_cell* current_cell() noexcept {
+  thread_state& thread = this_thread_state();
+  const void* const loop = innermost_running_loop();
+  if (value_cell* const values = thread.values) {
+    // A loop that was entered above belongs to somebody else: its handlers are no part of this call.
+    return thread.values_loop == loop && values->is_open() ? values : nullptr;
+  }
+  // A worker's jobs have nothing to do with one another, and neither have the handlers of a loop.
+  if (loop || thread.worker) return nullptr;
+  return &thread.own_values;
+}
+
+context_snapshot::pointer current_snapshot() noexcept {
+  const value_cell* const cell = current_cell();
+  return cell ? cell->share() : nullptr;
+}
+
+const context_value* current_value(const context_variable& variable) noexcept {
+  const value_cell* const cell = current_cell();
+  return cell ? context_snapshot::find(cell->current(), variable.id()) : nullptr;
+}
+
+ref_ptr<const context_value> exchange_value(const context_variable& variable,
+                                            ref_ptr<const context_value> value,
+                                            std::source_location where) {
+  value_cell* const cell = current_cell();
+  if (!cell)
+    throw misuse_error(
+        errc::no_context, where,
+        std::string("context_var '") + variable.name() + "' was set where nothing carries its value",
+        "  why  this is a coroutine of a bare asio::co_spawn, or a handler: whatever else runs on this thread\n"
+        "       would see the value, and the coroutine might not\n"
+        "  fix  start the coroutine with bothworlds::spawn, or call it through run or async_to_sync\n");
+  ref_ptr<const context_value> previous(context_snapshot::find(cell->current(), variable.id()));
+  if (previous != value) cell->set(context_snapshot::with(cell->current(), variable, std::move(value)));
+  return previous;
+}
+
+void refuse_token(const context_variable& variable, std::source_location where) {
+  throw misuse_error(errc::invalid_options, where,
+                     std::string("context_var '") + variable.name() +
+                         "' was given a token of another variable, or one that no set() has returned",
+                     "  fix  give reset() what set() of the same variable returned\n");
+}
+
+value_scope::value_scope(ref_ptr<const context_variable> variable, ref_ptr<const context_value> value,
+                         std::source_location where)
+    : variable_(std::move(variable)),
+      previous_(exchange_value(*variable_, std::move(value), where)),
+      set_in_(current_cell()) {}
+
+value_scope::~value_scope() {
+  while (current_cell() == set_in_) {
+    try {
+      exchange_value(*variable_, previous_, std::source_location::current());
+      return;
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+}
+
+}  // namespace bothworlds::detail
