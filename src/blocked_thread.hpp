@@ -10,8 +10,8 @@
 
 namespace bothworlds::detail {
 
-/// The calling thread while it waits in a blocking call of this library: it runs what its chain needs to have run here,
-/// and counts as blocked in its pool, if it is a worker, while it does not.
+/// The calling thread while it waits in a blocking call of this library: it runs what its chain
+/// needs to have run here, and counts as blocked in its pool, if it is a worker, while it does not.
 class blocked_thread {
 public:
   blocked_thread(thread_state& thread, lane& own) noexcept
@@ -25,8 +25,9 @@ public:
 
   bool takes_offers() const noexcept { return takes_offers_; }
 
-  /// The next piece of work for this thread, claimed, for run(). Null: none; from then on the thread counts as blocked,
-  /// also where it goes on to drive a loop: it is no worker then that could take a call from the queue.
+  /// The next piece of work for this thread, claimed, for run(). Null: none; from then on the
+  /// thread counts as blocked, also where it goes on to drive a loop: it is no worker then that
+  /// could take a call from the queue.
   work* next() noexcept {
     is_offer_ = false;
     if (work* item = own_.take_nested()) return item;
@@ -51,8 +52,8 @@ public:
   }
 
 private:
-  // How deep offers are served on one stack before the pool is asked to add a worker; and how much of the stack has to
-  // be left where the pool may not grow.
+  // How deep offers are served on one stack before the pool is asked to add a worker; and how much
+  // of the stack has to be left where the pool may not grow.
   static constexpr unsigned usual_help_depth = 32;
   static constexpr std::size_t stack_reserve = 256 * 1024;
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <bothworlds/detail/suspension.hpp>
-
 #include "chain.hpp"
 #include "foreign_context.hpp"
 #include "loop.hpp"
 #include "thread_state.hpp"
+
+#include <bothworlds/detail/suspension.hpp>
 
 #include <exception>
 
@@ -14,7 +14,9 @@ suspension::suspension() noexcept : loop_op(&resumed) {}
 
 suspension::~suspension() = default;
 
-loop* suspension::awaiting_loop() const noexcept { return node_ ? node_->own_loop().get() : nullptr; }
+loop* suspension::awaiting_loop() const noexcept {
+  return node_ ? node_->own_loop().get() : nullptr;
+}
 
 void suspension::prepare_resumption(const asio::any_io_executor& awaiting) {
   if (const ref_ptr<chain_node>* node = find_node(awaiting)) node_ = *node;
@@ -27,7 +29,8 @@ void suspension::suspend(continuation resume, asio::cancellation_slot slot) noex
   resume_ = std::move(resume);
   try {
     loop* const own = awaiting_loop();
-    // A coroutine may have hopped to another executor's thread: what belongs to its loop is done on its loop.
+    // A coroutine may have hopped to another executor's thread: what belongs to its loop is done on
+    // its loop.
     if (own && !own->turns_here())
       return own->execute(node_, continuation([self, this, slot] { enter(slot); }), false);
   } catch (...) {

@@ -5,7 +5,9 @@
 
 #include <bothworlds/async_options.hpp>
 #include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/blocking_options.hpp>
 #include <bothworlds/blocking_region.hpp>
+#include <bothworlds/channel.hpp>
 #include <bothworlds/context.hpp>
 #include <bothworlds/ensure.hpp>
 #include <bothworlds/error.hpp>

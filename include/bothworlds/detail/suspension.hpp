@@ -2,10 +2,10 @@
 //
 // A coroutine that is suspended in an operation of this library: what resumes it, and where.
 //
-// The continuation belongs to the loop that the coroutine runs on, which alone calls or drops it. Who completes the
-// operation, on any thread, hands the loop one reference by deliver() and touches nothing of it afterwards. If the
-// loop or the context goes first, the coroutine's frame goes with it: orphaned(). Exactly one of resumption and
-// orphaned() happens.
+// The continuation belongs to the loop that the coroutine runs on, which alone calls or drops it.
+// Who completes the operation, on any thread, hands the loop one reference by deliver() and touches
+// nothing of it afterwards. If the loop or the context goes first, the coroutine's frame goes with
+// it: orphaned(). Exactly one of resumption and orphaned() happens.
 #pragma once
 
 #include <bothworlds/detail/continuation.hpp>
@@ -30,11 +30,12 @@ public:
   suspension(const suspension&) = delete;
   suspension& operator=(const suspension&) = delete;
 
-  /// Finds out where a coroutine with this executor is to be resumed. On its thread, before it is suspended. Throws
-  /// std::bad_alloc.
+  /// Finds out where a coroutine with this executor is to be resumed. On its thread, before it is
+  /// suspended. Throws std::bad_alloc.
   void prepare_resumption(const asio::any_io_executor& awaiting);
 
-  /// Keeps `resume`, lets the loop know of it, then begins the operation. On the coroutine's thread, once.
+  /// Keeps `resume`, lets the loop know of it, then begins the operation. On the coroutine's
+  /// thread, once.
   void suspend(continuation resume, asio::cancellation_slot slot) noexcept;
 
   /// The loop that resumes it. Null: another kind of loop.
@@ -52,13 +53,15 @@ protected:
   virtual void begin(asio::cancellation_slot slot) = 0;
   /// begin() was left by the exception being handled, or could not be called.
   virtual void begin_failed() noexcept = 0;
-  /// The delivery has arrived, right before the coroutine resumes; or it never will (`resumes` is false).
+  /// The delivery has arrived, right before the coroutine resumes; or it never will (`resumes` is
+  /// false).
   virtual void arrived(bool resumes) noexcept = 0;
-  /// The loop is going: drops the coroutine, and leaves the operation to itself. On the thread that closes the loop or
-  /// destroys the context.
+  /// The loop is going: drops the coroutine, and leaves the operation to itself. On the thread that
+  /// closes the loop or destroys the context.
   virtual void orphaned() noexcept = 0;
 
-  /// Resumes the coroutine on its loop; takes the caller's reference. Any thread, once. Cannot fail.
+  /// Resumes the coroutine on its loop; takes the caller's reference. Any thread, once. Cannot
+  /// fail.
   void deliver() noexcept;
   void drop_continuation() noexcept;
 
@@ -71,10 +74,12 @@ private:
   void undeliverable() noexcept;
   static void resumed(loop_op* op, bool resumes) noexcept;
 
-  continuation resume_;               // the awaiting loop
-  ref_ptr<chain_node> node_;          // set by prepare_resumption(), then constant; null: the coroutine has no chain
+  continuation resume_;  // the awaiting loop
+  ref_ptr<chain_node>
+      node_;  // set by prepare_resumption(), then constant; null: the coroutine has no chain
   ref_ptr<foreign_awaiter> foreign_;  // likewise; null: the awaiting loop is one of ours
-  boost::intrusive::list_member_hook<> in_flight_hook_;  // the awaiting loop's driver, or the foreign context's mutex
+  boost::intrusive::list_member_hook<>
+      in_flight_hook_;  // the awaiting loop's driver, or the foreign context's mutex
 };
 
 }  // namespace bothworlds::detail
