@@ -341,7 +341,7 @@ void async_call::request_cancel(asio::cancellation_type type) noexcept {
     try {
       const auto post = [&] {
         node_->execute(continuation([call = ref_ptr<async_call>(this)] {
-                         call->cancel_queued_.store(false, std::memory_order_release);
+                         call->cancel_queued_.exchange(false, std::memory_order_acq_rel);
                          call->emit();
                        }),
                        false);
@@ -359,7 +359,8 @@ void async_call::request_cancel(asio::cancellation_type type) noexcept {
 
 void async_call::cancelled(loop_op* base, bool deliver) noexcept {
   const ref_ptr<async_call> self(static_cast<op*>(base)->call_, false);
-  self->cancel_queued_.store(false, std::memory_order_release);
+  // An exchange, so that who still found it set has added its types before they are taken.
+  self->cancel_queued_.exchange(false, std::memory_order_acq_rel);
   if (deliver) self->emit();
 }
 

@@ -50,7 +50,9 @@ bool parker::park_until(clock::time_point deadline) noexcept { return sleep(&dea
 bool parker::sleep(const clock::time_point* deadline) noexcept {
   std::uint32_t state = empty;
   if (!state_.compare_exchange_strong(state, parked, std::memory_order_acq_rel)) {
-    state_.store(empty, std::memory_order_relaxed);  // it was a token; acquired by the failed exchange
+    // A token. Taken by an exchange, not a store: a store could still be on its way while the owner already looks at
+    // what it waits for, and would then wipe out the wake that announces it.
+    state_.exchange(empty, std::memory_order_acq_rel);
     return true;
   }
   const timespec until = deadline ? to_timespec(*deadline) : timespec{};
