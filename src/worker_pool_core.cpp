@@ -112,6 +112,7 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool* saturated
   if (queued < spinning_) return admission::queued;  // somebody looks again before it sleeps
   if (wake_idle_worker()) return admission::queued;
   if (!may_grow()) {
+    item.waits_knowingly_ = true;
     if (saturated) *saturated = true;
     return admission::queued;
   }
@@ -121,17 +122,21 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool* saturated
   try {
     start_worker();
   } catch (...) {
+    const std::exception_ptr why = std::current_exception();
+    if (saturated) *saturated = true;
     lock.lock();
     --threads_;
     all_left_.notify_all();
-    if (threads_ != 0) {  // a live one will come to it
-      if (saturated) *saturated = true;
-      return admission::queued;
+    const bool still_queued = item.pool_hook_.is_linked();
+    if (threads_ != 0 || !still_queued) {
+      item.waits_knowingly_ = still_queued;
+      refuse_hopeless(lock, why);
+      return admission::queued;  // a live one will come to it
     }
-    if (saturated) *saturated = true;
-    if (!item.pool_hook_.is_linked()) return admission::queued;
     queue_.erase(queue_.iterator_to(item));
     queued_.fetch_sub(1, std::memory_order_relaxed);
+    // Others may have been queued meanwhile, trusting that this thread would start.
+    refuse_queue(lock, why);
     lock.unlock();
     intrusive_ptr_release(&item);
     throw error(boost::system::errc::make_error_code(
@@ -201,11 +206,13 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
     handle->detach();
     handles_.erase(handle);
   }
-  if (--threads_ == 0) all_left_.notify_all();
-  // While this one was on its way out it still counted, so others may have blocked without starting one more.
-  const bool needed = !queue_.empty();
+  --threads_;
+  // While this one was on its way out it still counted, so others may have blocked without starting one more. The
+  // successor is counted before anybody can find that there is no thread left.
+  const bool needed = count_wanted_worker();
+  if (threads_ == 0) all_left_.notify_all();
   lock.unlock();
-  if (needed) ensure_worker();
+  if (needed) start_counted_worker();
 }
 
 void worker_pool_core::join_finished(std::unique_lock<std::mutex>& lock) noexcept {
@@ -280,20 +287,31 @@ void worker_pool_core::remove(work& item) noexcept {
   intrusive_ptr_release(&item);
 }
 
-void worker_pool_core::ensure_worker() noexcept {
-  std::unique_lock lock(mutex_);
-  if (queue_.empty() || !idle_.empty() || spinning_ != 0 || !may_grow()) return;
+bool worker_pool_core::count_wanted_worker() noexcept {
+  if (queue_.empty() || !idle_.empty() || spinning_ != 0 || !may_grow()) return false;
   if (blocked_ != 0 && threads_ >= options_.soft_limit) ++compensations_;
   ++threads_;
-  lock.unlock();
+  return true;
+}
+
+void worker_pool_core::start_counted_worker() noexcept {
   try {
     start_worker();
   } catch (...) {
     const std::exception_ptr why = std::current_exception();
-    lock.lock();
-    if (--threads_ == 0) refuse_queue(lock, why);
+    std::unique_lock lock(mutex_);
+    --threads_;
+    refuse_hopeless(lock, why);
     all_left_.notify_all();
   }
+}
+
+void worker_pool_core::ensure_worker() noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!count_wanted_worker()) return;
+  }
+  start_counted_worker();
 }
 
 bool worker_pool_core::may_add_worker() const noexcept {
@@ -316,6 +334,18 @@ void pool_worker::resumes() noexcept {
   --pool_.blocked_;
 }
 
+namespace {
+
+// With the reference of the queue that it stood in.
+void refuse_or_release(work& item, const std::exception_ptr& why) noexcept {
+  if (item.try_claim())
+    item.refuse(why);
+  else
+    intrusive_ptr_release(&item);
+}
+
+}  // namespace
+
 void worker_pool_core::refuse_queue(std::unique_lock<std::mutex>& lock,
                                     std::exception_ptr why) noexcept {
   while (!queue_.empty()) {
@@ -323,10 +353,24 @@ void worker_pool_core::refuse_queue(std::unique_lock<std::mutex>& lock,
     queue_.pop_front();
     queued_.fetch_sub(1, std::memory_order_relaxed);
     lock.unlock();
-    if (item->try_claim())
-      item->refuse(why);
-    else
-      intrusive_ptr_release(item);
+    refuse_or_release(*item, why);
+    lock.lock();
+  }
+}
+
+// A thread could not be started. Where none is left nobody comes for what is queued. Where all are blocked, it may be for
+// the very items that are queued here: those whose submitters believed that a worker was free stand nowhere else.
+void worker_pool_core::refuse_hopeless(std::unique_lock<std::mutex>& lock, std::exception_ptr why) noexcept {
+  if (threads_ == 0) return refuse_queue(lock, why);
+  const auto trusting = [](const work& item) { return !item.waits_knowingly_; };
+  while (threads_ == blocked_) {
+    const auto found = std::find_if(queue_.begin(), queue_.end(), trusting);
+    if (found == queue_.end()) return;
+    work& item = *found;
+    queue_.erase(found);
+    queued_.fetch_sub(1, std::memory_order_relaxed);
+    lock.unlock();
+    refuse_or_release(item, why);
     lock.lock();
   }
 }

@@ -95,11 +95,15 @@ private:
   bool may_grow() const noexcept;
   bool wake_idle_worker() noexcept;
   void start_worker();
+  /// mutex_ is held. True: one more worker is wanted, and counted from now on.
+  bool count_wanted_worker() noexcept;
+  void start_counted_worker() noexcept;
   void work_loop(std::list<boost::thread>::iterator handle) noexcept;
   work* next(pool_worker& self, std::unique_lock<std::mutex>& lock);
   bool wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock);
   std::vector<leftover> list_running() const;
   void refuse_queue(std::unique_lock<std::mutex>& lock, std::exception_ptr why) noexcept;
+  void refuse_hopeless(std::unique_lock<std::mutex>& lock, std::exception_ptr why) noexcept;
   void join_finished(std::unique_lock<std::mutex>& lock) noexcept;
 
   const worker_pool_options options_;

@@ -43,6 +43,7 @@ private:
 
   hook pool_hook_;               // the pool's mutex
   hook lane_hook_;               // the lane's mutex
+  bool waits_knowingly_ = false;  // the pool's mutex: who queued it was told that no worker was free
   std::int64_t queued_at_ = 0;   // the pool's mutex; nanoseconds of the coarse clock
   const std::source_location where_;
   std::atomic<bool> claimed_{false};  // any thread

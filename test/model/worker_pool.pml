@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The workers of a pool: who is idle, who looks once more before it sleeps, who is added for a blocked one, who leaves.
+//
+//! mirrors src/worker_pool_core.cpp worker_pool_core::submit worker_pool_core::next worker_pool_core::wait_for_work
+//! mirrors src/worker_pool_core.cpp worker_pool_core::work_loop worker_pool_core::ensure_worker worker_pool_core::shutdown
+//! mirrors src/worker_pool_core.cpp worker_pool_core::wake_idle_worker pool_worker::blocks pool_worker::resumes
+//
+// Every item that submit takes is run, or refused because there is no thread to be had; none lies in the queue while
+// everybody sleeps, although each parent blocks until its child, an item of the same pool, has run. Never more threads
+// than the hard limit; at rest no more unblocked ones than the soft limit. A parker is unparked only while its worker
+// lives. shutdown() without a deadline lets all that is queued run, and returns.
+//
+// What happens under mutex_ is one step. The parker is taken to be what parker.pml shows it is: a token.
+//
+//! check
+//! check  SOFT=2 TWICE
+//! check  START_FAILS
+//! check  START_FAILS TWICE
+//! check  NO_OFFERS
+//! check  CLOSES
+//! check  CLOSES START_FAILS
+//! refute SPINNER_SLEEPS_AT_ONCE     the spinning worker does not look at the queue again before it sleeps
+//! refute SURPLUS_TELLS_NOBODY SOFT=2 TWICE  a surplus worker that was woken for an item leaves without waking another
+//! refute LEAVES_WITHOUT_LOOKING     a worker that has left does not look at what was queued meanwhile
+//! refute NO_COMPENSATION NO_OFFERS  a worker that blocks in a bridge is not replaced
+//! refute UNPARKS_WITHOUT_LOCK       a worker is woken after mutex_ has been let go
+//! refute START_FAILS FAILS_ALONE    who cannot start the only thread looks after its own item alone
+//! refute START_FAILS TWICE TRUSTS_FOR_EVER  what was queued for a worker that left waits for those that wait for it
+//! refute CLOSES COUNTS_OUT_FIRST    the last worker counts itself out before it counts its successor in
+
+#ifndef SOFT
+#define SOFT 1
+#endif
+#define HARD 3
+#ifdef TWICE
+#define CHILDREN 2
+#define SINGLES 1
+#else
+#define CHILDREN 1
+#define SINGLES 2
+#endif
+#define ITEMS (1 + CHILDREN + SINGLES)
+
+#define PARENT  0
+#define CHILD   1
+#define SINGLE  2
+// Those two, where no worker was free and whoever queued it was told so; a parent may take its child, too.
+#define OFFERED 3
+#define PATIENT 4
+
+chan queue = [ITEMS] of { byte };
+byte queued;                // length of queue
+byte threads, blocked, spinning;
+bool closed;
+bool idle[HARD], token[HARD], alive[HARD];
+byte submitted, ran, refused, turned_away;
+byte children_done;         // run or refused: their parent goes on
+#ifdef TWICE
+byte idle_timeouts = 0;
+#else
+byte idle_timeouts = 2;
+#endif
+#ifdef START_FAILS
+byte failures = 2;
+#else
+byte failures = 0;
+#endif
+
+#define MAY_GROW (threads < HARD && threads - blocked < SOFT)
+#define ANY_IDLE (idle[0] || idle[1] || idle[2])
+
+inline wake_idle(who) {
+  if
+  :: idle[0] -> who = 0
+  :: idle[1] -> who = 1
+  :: idle[2] -> who = 2
+  fi;
+  idle[who] = false;
+#ifndef UNPARKS_WITHOUT_LOCK
+  assert(alive[who]);
+  token[who] = true
+#endif
+}
+
+inline unpark_late(who) {
+#ifdef UNPARKS_WITHOUT_LOCK
+  atomic { assert(alive[who]); token[who] = true }
+#else
+  skip
+#endif
+}
+
+inline refuse_queue() {
+  do
+  :: queued > 0 -> queue ? kind; queued--; refused++; if :: kind == CHILD || kind == OFFERED -> children_done++ :: else fi
+  :: queued == 0 -> break
+  od
+}
+
+// `counted`: threads includes it already.
+inline start_counted(failed) {
+  if
+  :: atomic {
+       failed = false;
+       if
+       :: !alive[0] -> alive[0] = true; run worker(0)
+       :: alive[0] && !alive[1] -> alive[1] = true; run worker(1)
+       :: alive[0] && alive[1] -> assert(!alive[2]); alive[2] = true; run worker(2)
+       fi
+     }
+  :: atomic { failures > 0 -> failures--; failed = true }
+  fi
+}
+
+inline refuse_trusting() {
+  do
+  :: queue ?? [CHILD] -> queue ?? CHILD; queued--; refused++; children_done++
+  :: !(queue ?? [CHILD]) && queue ?? [SINGLE] -> queue ?? SINGLE; queued--; refused++
+  :: !(queue ?? [CHILD]) && !(queue ?? [SINGLE]) -> break
+  od
+}
+
+// The latest item of this kind waits knowingly from now on.
+inline offer(what) {
+  if
+  :: what == CHILD -> queue ?? CHILD; queue ! OFFERED
+  :: what == SINGLE -> queue ?? SINGLE; queue ! PATIENT
+  :: else
+  fi
+}
+
+inline submit(what) {
+  bool start, failed;
+  byte chosen = HARD;
+  byte kind;
+  atomic {
+    start = false;
+    submitted++;
+    if
+    :: closed -> turned_away++; if :: what == CHILD -> children_done++ :: else fi
+    :: else ->
+       queue ! what; queued++;
+       if
+       :: queued - 1 < spinning
+       :: else ->
+          if
+          :: ANY_IDLE -> wake_idle(chosen)
+          :: else ->
+             if
+             :: MAY_GROW -> threads++; start = true; assert(threads <= HARD)
+             :: else -> offer(what)
+             fi
+          fi
+       fi
+    fi
+  };
+  if :: chosen < HARD -> unpark_late(chosen) :: else fi;
+  if
+  :: start ->
+     start_counted(failed);
+     if
+     :: failed ->
+        atomic {
+          threads--;
+          if
+          :: threads == 0 ->
+#ifdef FAILS_ALONE
+             if
+             :: queue ?? [eval(what)] -> queue ?? eval(what); queued--; refused++; if :: what == CHILD -> children_done++ :: else fi
+             :: else
+             fi
+#else
+             refuse_queue()
+#endif
+          :: threads != 0 ->
+             if :: queue ?? [eval(what)] -> offer(what) :: else fi;
+#ifndef TRUSTS_FOR_EVER
+             if :: threads == blocked -> refuse_trusting() :: else fi
+#endif
+          fi
+        }
+     :: else
+     fi
+  :: else
+  fi
+}
+
+// The part of ensure_worker() that is done with the lock: whether to start one, which is then counted.
+#define WANTS_WORKER (queued > 0 && !ANY_IDLE && spinning == 0 && MAY_GROW)
+
+inline start_wanted() {
+  start_counted(failed);
+  if
+  :: failed -> atomic {
+       threads--;
+       if
+       :: threads == 0 -> refuse_queue()
+#ifndef TRUSTS_FOR_EVER
+       :: threads != 0 && threads == blocked -> refuse_trusting()
+#endif
+       :: else
+       fi
+     }
+  :: else
+  fi
+}
+
+inline ensure_worker() {
+  atomic { if :: WANTS_WORKER -> threads++; start = true; assert(threads <= HARD) :: else -> start = false fi };
+  if :: start -> start_wanted() :: else fi
+}
+
+proctype worker(byte me) {
+  byte kind, other;
+  bool start, failed, woken;
+next:
+  other = HARD;
+  atomic {
+    if
+    :: threads - blocked > SOFT ->
+#ifndef SURPLUS_TELLS_NOBODY
+       if :: queued > 0 && ANY_IDLE -> wake_idle(other) :: else fi;
+#endif
+       goto leave
+    :: else
+    fi;
+    if
+    :: queued > 0 -> queue ? kind; queued--; goto take
+    :: queued == 0 && closed -> goto leave
+    :: queued == 0 && !closed && spinning == 0 -> spinning++
+    :: queued == 0 && !closed && spinning != 0 -> idle[me] = true; goto sleep
+    fi
+  };
+  // Spins for as long as it likes.
+  atomic {
+    spinning--;
+#ifndef SPINNER_SLEEPS_AT_ONCE
+    if :: queued > 0 || closed -> goto next :: else fi;
+#endif
+    idle[me] = true
+  };
+sleep:
+end_sleep:
+  if
+  :: atomic { token[me] -> token[me] = false; woken = true }
+  :: atomic { !token[me] && idle_timeouts > 0 -> idle_timeouts--; woken = false }
+  fi;
+  atomic {
+    if
+    :: !idle[me] -> goto next
+    :: idle[me] && woken && !closed -> goto sleep
+    :: idle[me] && woken && closed -> idle[me] = false; goto next
+    :: idle[me] && !woken -> idle[me] = false; goto leave
+    fi
+  };
+take:
+  if
+  :: kind == PARENT ->
+     byte rounds = CHILDREN;
+     do
+     :: rounds > 0 ->
+        // Its child comes from the loop, before it blocks or afterwards.
+        rounds--;
+        run child();
+        atomic { blocked++ };
+#ifndef NO_COMPENSATION
+        ensure_worker();
+#endif
+        if
+        :: atomic { children_done > 0 -> children_done--; blocked-- }
+#ifndef NO_OFFERS
+        :: atomic { queue ?? [OFFERED] -> queue ?? OFFERED; queued--; blocked--; ran++ }
+#endif
+        fi
+     :: rounds == 0 -> break
+     od
+  :: kind == CHILD || kind == OFFERED -> atomic { children_done++ }
+  :: kind == SINGLE || kind == PATIENT
+  fi;
+  atomic { ran++; goto next };
+leave:
+  if :: other < HARD -> unpark_late(other) :: else fi;
+  // on_thread_stop runs here, without the lock.
+  skip;
+#ifdef COUNTS_OUT_FIRST
+  atomic { alive[me] = false; token[me] = false; threads-- };
+  ensure_worker()
+#else
+  atomic {
+    alive[me] = false;
+    token[me] = false;
+    threads--;
+    start = false;
+#ifndef LEAVES_WITHOUT_LOOKING
+    if :: WANTS_WORKER -> threads++; start = true :: else fi
+#endif
+  };
+  if :: start -> start_wanted() :: else fi
+#endif
+}
+
+proctype child() { submit(CHILD) }
+active proctype parent() { submit(PARENT) }
+active [SINGLES] proctype single() { submit(SINGLE) }
+
+#ifdef CLOSES
+active proctype shutdown() {
+  atomic {
+    closed = true;
+    do
+    :: idle[0] -> idle[0] = false; token[0] = true
+    :: idle[1] -> idle[1] = false; token[1] = true
+    :: idle[2] -> idle[2] = false; token[2] = true
+    :: !ANY_IDLE -> break
+    od
+  };
+  threads == 0;
+  assert(queued == 0)
+}
+#endif
+
+active proctype at_rest() {
+  timeout;
+  assert(queued == 0);
+  assert(blocked == 0);
+  assert(threads <= SOFT);
+#ifndef START_FAILS
+  assert(refused == 0);
+#endif
+  assert(ran + refused + turned_away == submitted)
+}
