@@ -60,7 +60,7 @@ void async_call::block(const async_options& options) {
     patience_ = deadline_ = std::chrono::steady_clock::now() + options.timeout;
   waiter_ = thread.own_lane;
   crossing* const caller = thread.blocking ? thread.blocking->call() : nullptr;
-  take_sync_lane_of(caller);
+  take_place_of(caller);
   const ref_ptr<async_call> self(this);
   value_cell* const values = current_cell();
   if (values) values_.begin(values->share());
@@ -72,12 +72,13 @@ void async_call::block(const async_options& options) {
   if (values && has_ended()) values->take_changes(values_.end());
 }
 
-void async_call::take_sync_lane_of(const crossing* caller) {
+void async_call::take_place_of(const crossing* caller) {
   if (!caller) {
     sync_lane_ = waiter_;
     sync_root_ = true;
     return;
   }
+  token_ = caller->chain_token();
   const chain_node* const above = caller->awaiting_node().get();
   if (!above) return;
   sync_lane_ = above->place().sync_lane;
@@ -94,6 +95,7 @@ chain_place async_call::take_place() noexcept {
   place.blocks_sync_lane = waiter_ && waiter_.get() == sync_lane;
   place.sync_lane = std::move(sync_lane_);
   place.lane_frame = std::move(lane_frame_);
+  place.token = std::move(token_);
   place.sync_root = sync_root_;
   place.in_context = in_context_;
   return place;

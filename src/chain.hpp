@@ -14,6 +14,7 @@
 #include "context_values.hpp"
 #include "foreign_context.hpp"
 #include "lane.hpp"
+#include "limiter_core.hpp"
 
 #include <bothworlds/detail/continuation.hpp>
 
@@ -37,6 +38,7 @@ struct chain_place {
   // although it is busy. Null: there is none, or it is this very node (see blocks_sync_lane).
   ref_ptr<class chain_node> lane_frame;
   bool blocks_sync_lane = false;
+  ref_ptr<limiter_token> token;   // the innermost one of the calls above, held or given back; null: none
 };
 
 class chain_node final : public ref_counted {

@@ -6,6 +6,7 @@
 #include "foreign_context.hpp"
 #include "interruption.hpp"
 #include "lane.hpp"
+#include "limiter_core.hpp"
 #include "loop.hpp"
 #include "names.hpp"
 #include "thread_state.hpp"
@@ -44,6 +45,9 @@ private:
 
 }  // namespace
 
+call_extras::call_extras() = default;
+call_extras::~call_extras() = default;
+
 call_options::call_options(const sync_options& options, std::source_location from)
     : pool(options.pool),
       where(from),
@@ -62,10 +66,11 @@ call_options::call_options(const sync_options& options, std::source_location fro
   if (options.pool && options.thread_sensitive)
     refuse("both a pool and thread_sensitive",
            "  fix  thread-sensitive calls choose their own thread: leave one of the two out\n");
-  if (!options.executor && !options.interruptor && !options.name) return;
+  if (!options.executor && !options.interruptor && !options.limiter && !options.name) return;
   ref_ptr<call_extras> rare(new call_extras);
   if (options.executor) rare->executor = asio::require(*options.executor, asio::execution::blocking.never);
   if (options.interruptor) rare->interruptor = *options.interruptor;
+  if (options.limiter) rare->limiter = core_of(*options.limiter);
   if (options.name) rare->name = interned(options.name);
   extras = std::move(rare);
 }
@@ -89,6 +94,8 @@ const char* crossing::name() const noexcept { return options_.extras ? options_.
 void crossing::prepare(const asio::any_io_executor& awaiting) {
   prepare_resumption(awaiting);
   if (options_.on_cancel == cancel_policy::interrupt) interruption_ = std::make_unique<interruption>();
+  if (options_.extras && options_.extras->limiter)
+    token_ = new limiter_token(options_.extras->limiter, *this, chain_token());
   const bool on_executor = options_.extras && options_.extras->executor;
   if (on_executor || options_.thread_sensitive) return;
   pool_ = core_of(options_.pool);
@@ -108,6 +115,29 @@ void crossing::begin_failed() noexcept {
 }
 
 void crossing::dispatch() {
+  if (token_) {
+    // Set before other threads may go on with this call, not after it is queued, as below.
+    if (pool_ && awaiting_node()) helper_ = awaiting_node()->helper();
+    if (!limiter_core::acquire(token_, *this)) return;  // it waits for a token: grant() goes on
+  }
+  hand_over(true);
+}
+
+void crossing::grant(ref_ptr<crossing> next) noexcept {
+  while (next) {
+    const ref_ptr<crossing> call = std::move(next);
+    try {
+      call->hand_over(false);
+    } catch (...) {
+      if (!call->try_claim()) return;  // cancelled meanwhile: who did it passes the token on
+      call->failure_ = std::current_exception();
+      call->discard();
+      next = ref_ptr<crossing>(call).detach()->finish();
+    }
+  }
+}
+
+void crossing::hand_over(bool on_the_loop) {
   if (options_.extras && options_.extras->executor)
     return options_.extras->executor.execute(executor_job(*this));
   if (options_.thread_sensitive) {
@@ -115,7 +145,7 @@ void crossing::dispatch() {
     return process_lane().push_main(*this);
   }
   bool saturated = false;
-  if (pool_->submit(*this, &saturated) == worker_pool_core::admission::caller_runs) {
+  if (pool_->submit(*this, on_the_loop, &saturated) == worker_pool_core::admission::caller_runs) {
     if (try_claim()) {
       runs_on_loop_ = true;
       ref_ptr<crossing>(this).detach()->run();
@@ -123,10 +153,8 @@ void crossing::dispatch() {
     return;
   }
   if (!saturated || !awaiting_node()) return;
-  if (lane* above = awaiting_node()->helper()) {
-    helper_ = above;
-    above->push_offer(*this, awaiting_node()->place().epoch);
-  }
+  if (!token_) helper_ = awaiting_node()->helper();
+  if (helper_) helper_->push_offer(*this, awaiting_node()->place().epoch);
 }
 
 void crossing::run() noexcept {
@@ -163,12 +191,27 @@ std::exception_ptr crossing::aborted() {
 }
 
 // Consumes the reference of whoever ran it, or of whoever decided that it will not run.
-void crossing::complete() noexcept {
+void crossing::complete() noexcept { grant(finish()); }
+
+// Also consumes that reference. Returns the call that got this one's token, for grant().
+ref_ptr<crossing> crossing::finish() noexcept {
+  // Before the result is on its way: who gets it finds the token given back.
+  ref_ptr<crossing> next = give_token_back();
   phase expected = phase::pending;
   if (phase_.compare_exchange_strong(expected, phase::completed, std::memory_order_acq_rel))
     deliver();
   else
     intrusive_ptr_release(this);  // abandoned: nobody awaits it
+  return next;
+}
+
+ref_ptr<crossing> crossing::give_token_back() noexcept {
+  return token_ ? limiter_core::release(*token_) : ref_ptr<crossing>();
+}
+
+ref_ptr<limiter_token> crossing::chain_token() const noexcept {
+  if (token_) return token_;
+  return awaiting_node() ? awaiting_node()->place().token : ref_ptr<limiter_token>();
 }
 
 void crossing::arrived(bool resumes) noexcept {
@@ -185,6 +228,7 @@ void crossing::orphaned() noexcept {
   if (try_claim()) {
     withdraw();
     discard();
+    grant(give_token_back());
   } else if (expected == phase::pending) {
     request_stop();
     cancel_inner(asio::cancellation_type::terminal);

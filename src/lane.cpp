@@ -61,7 +61,7 @@ void lane::push_main(work& item) {
   if (!start) return wake();
   try {
     const ref_ptr<turn> first(new turn(*this));
-    thread_cache().submit(*first);
+    thread_cache().submit(*first, false);
   } catch (...) {
     give_back(item);
     throw;

@@ -142,7 +142,7 @@ void loop::offer() noexcept {
   role_.store(role::offered, std::memory_order_release);
   try {
     const ref_ptr<help> helper(new help(*this, owner_));
-    thread_cache().submit(*helper);
+    thread_cache().submit(*helper, false);
   } catch (...) {
     // No thread to be had: the loop rests until its owner takes it back. Nothing is lost.
     role seen = role::offered;

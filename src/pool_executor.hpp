@@ -50,8 +50,7 @@ public:
   template <class F>
   void execute(F&& f) const {
     const ref_ptr<posted_function> item(new posted_function(continuation(std::forward<F>(f))));
-    if (pool_->submit(*item) == worker_pool_core::admission::caller_runs && item->try_claim())
-      serve(ref_ptr<posted_function>(item).detach());
+    pool_->submit(*item, false);
   }
 
   friend bool operator==(const pool_executor& a, const pool_executor& b) noexcept {

@@ -21,10 +21,6 @@
 namespace bothworlds::detail {
 namespace {
 
-std::chrono::milliseconds age(std::int64_t since, std::int64_t now) {
-  return std::chrono::milliseconds((now - since) / 1'000'000);
-}
-
 worker_pool_options with_defaults(worker_pool_options options) {
   if (options.soft_limit == 0) options.soft_limit = 4 + boost::thread::hardware_concurrency();
   if (options.hard_limit == 0) options.hard_limit = std::max(512U, options.soft_limit);
@@ -71,6 +67,10 @@ std::int64_t coarse_now() noexcept {
   return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
 }
 
+std::chrono::milliseconds age(std::int64_t since, std::int64_t now) noexcept {
+  return std::chrono::milliseconds((now - since) / 1'000'000);
+}
+
 worker_pool_core::worker_pool_core(worker_pool_options options)
     : options_(with_defaults(std::move(options))), fork_generation_(fork_generation()) {}
 
@@ -91,7 +91,7 @@ bool worker_pool_core::may_grow() const noexcept {
   return threads_ < options_.hard_limit && threads_ - blocked_ < options_.soft_limit;
 }
 
-worker_pool_core::admission worker_pool_core::submit(work& item, bool* saturated) {
+worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can_run, bool* saturated) {
   if (fork_generation_ != fork_generation()) check_open(item.where());
   std::unique_lock lock(mutex_);
   if (closed_) throw closed_error(item.where());
@@ -103,7 +103,7 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool* saturated
                   "the worker pool \"" + options_.name + "\" has " + std::to_string(queued) +
                       " calls queued, its limit",
                   "  fix  raise queue_limit, or await fewer calls at once\n");
-    if (options_.when_full == on_full::caller_runs) return admission::caller_runs;
+    if (options_.when_full == on_full::caller_runs && caller_can_run) return admission::caller_runs;
   }
   item.queued_at_ = coarse_now();
   intrusive_ptr_add_ref(&item);

@@ -58,10 +58,10 @@ public:
 
   explicit worker_pool_core(worker_pool_options options);
 
-  /// Queues `item`. caller_runs: the queue is full and the policy says so; nothing was queued. Throws what keeps
-  /// it from ever being run (pool_closed, queue_full, forked_child, a thread that cannot be started while there is
-  /// none); then nothing was queued. `saturated` becomes true when no worker was free to take it.
-  admission submit(work& item, bool* saturated = nullptr);
+  /// Queues `item`. caller_runs: the queue is full, the policy says so, and `caller_can_run` it; nothing was queued.
+  /// Throws what keeps it from ever being run (pool_closed, queue_full, forked_child, a thread that cannot be started
+  /// while there is none); then nothing was queued. `saturated` becomes true when no worker was free to take it.
+  admission submit(work& item, bool caller_can_run, bool* saturated = nullptr);
   /// Throws what submit would throw for a pool that takes no more calls.
   void check_open(std::source_location where) const;
   /// Takes an item out of the queue if it still stands there.
@@ -133,5 +133,6 @@ ref_ptr<worker_pool_core> core_of(worker_pool* pool);
 
 /// A coarse, cheap clock in nanoseconds, for ages in reports.
 std::int64_t coarse_now() noexcept;
+std::chrono::milliseconds age(std::int64_t since, std::int64_t now) noexcept;
 
 }  // namespace bothworlds::detail

@@ -8,6 +8,7 @@
 #include "support/process.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/capacity_limiter.hpp>
 #include <bothworlds/context.hpp>
 #include <bothworlds/error.hpp>
 #include <bothworlds/sync_to_async.hpp>
@@ -199,4 +200,24 @@ TEST_CASE("values that were set survive fork() in the thread that forks" SKIPPED
     })();
     return seen == 3 && number.get() == 4 ? 0 : 2;
   }) == 0);
+}
+
+TEST_CASE("fork_with_warm_pool: a limiter of the parent's answers with forked_child, also where its tokens were held" SKIPPED_UNDER_TSAN) {
+  bothworlds::capacity_limiter one(1);
+  auto forks = sync_to_async(
+      [&] {
+        return exit_code_of_child([&] {
+          // The child's call ends below, in the child: it gives back nothing.
+          auto call = sync_to_async([] { return 42; }, {.limiter = &one});
+          boost::system::error_code code;
+          auto attempt = [&]() -> awaitable<void> { code = co_await outcome(call); };
+          async_to_sync(std::ref(attempt))();
+          bothworlds::capacity_limiter own(1);
+          auto works = sync_to_async([] { return 42; }, {.limiter = &own});
+          return code == errc::forked_child && async_to_sync(std::ref(works))() == 42 ? 0 : 1;
+        });
+      },
+      {.limiter = &one});
+  CHECK(async_to_sync(std::ref(forks))() == 0);
+  CHECK(one.stats().borrowed == 0);
 }

@@ -349,6 +349,39 @@ TEST_CASE("queue_limit: suspend makes the call wait until there is room, and los
   });
 }
 
+TEST_CASE("queue_limit: a function given to get_executor never runs inside execute(), also with caller_runs") {
+  worker_pool pool(worker_pool_options{
+      .soft_limit = 1, .hard_limit = 1, .queue_limit = 0, .when_full = on_full::caller_runs});
+  gate running, release;
+  asio::post(pool.get_executor(), [&] {
+    running.open();
+    release.wait();
+  });
+  running.wait();
+  auto ran_on = asio::post(pool.get_executor(), asio::use_future(kernel_thread_id));
+  CHECK(pool.stats().queued == 1);
+  release.open();
+  CHECK(ran_on.get() != kernel_thread_id());
+}
+
+TEST_CASE("stats: the age of the oldest queued call grows while it waits, and is 0 when none does") {
+  worker_pool pool(worker_pool_options{.soft_limit = 1, .hard_limit = 1});
+  gate running, release;
+  asio::post(pool.get_executor(), [&] {
+    running.open();
+    release.wait();
+  });
+  running.wait();
+  CHECK(pool.stats().oldest_queued.count() == 0);
+  auto oldest = asio::post(pool.get_executor(), asio::use_future([] { return 1; }));
+  CHECK(comes_true([&] { return pool.stats().oldest_queued.count() >= 5; }));
+  auto younger = asio::post(pool.get_executor(), asio::use_future([] { return 2; }));
+  CHECK(pool.stats().oldest_queued.count() >= 5);
+  release.open();
+  CHECK(oldest.get() + younger.get() == 3);
+  CHECK(pool.stats().oldest_queued.count() == 0);
+}
+
 TEST_CASE("limits that contradict each other are refused") {
   boost::system::error_code code;
   try {

@@ -7,6 +7,7 @@
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/blocking_options.hpp>
 #include <bothworlds/blocking_region.hpp>
+#include <bothworlds/capacity_limiter.hpp>
 #include <bothworlds/channel.hpp>
 #include <bothworlds/context.hpp>
 #include <bothworlds/ensure.hpp>

@@ -22,12 +22,12 @@ enum class cancel_policy {
 
 /// Options of sync_to_async. Trivially destructible on purpose: it may stand inside a co_await expression on
 /// g++ 12. What the pointers name is copied by sync_to_async and need not outlive the call of it; only the pool
-/// and the limiter themselves must outlive the calls made with them.
+/// itself must outlive the calls made with it, and an executor's context likewise.
 struct sync_options {
   bool thread_sensitive = false;  ///< run on the chain's own sync thread, one call at a time
   worker_pool* pool = nullptr;    ///< null: default_worker_pool()
   const asio::any_io_executor* executor = nullptr;  ///< set: run there instead of on a pool
-  capacity_limiter* limiter = nullptr;
+  capacity_limiter* limiter = nullptr;  ///< set: the callable runs, wherever it does, under one of its tokens
   cancel_policy on_cancel = cancel_policy::wait;
   /// With cancel_policy::interrupt: called once, from the thread that emits the cancellation, while the callable
   /// runs, never after; for example sqlite3_interrupt. It must not block and must not throw.

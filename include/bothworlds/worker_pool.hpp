@@ -32,7 +32,8 @@ inline constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();
 enum class on_full {
   suspend,      ///< the awaiting coroutine waits, like every queued call: the limit only shows in stats()
   reject,       ///< the call fails with errc::queue_full
-  caller_runs,  ///< the callable runs at once on the awaiting loop's thread, and blocks it
+  caller_runs,  ///< the callable runs at once on the awaiting loop's thread, and blocks it; what has no such thread,
+                ///< as a function given to get_executor() or a call that waited for a limiter's token, is queued
 };
 
 struct worker_pool_options {

@@ -40,6 +40,7 @@ class chain_node;
 struct chain_place;
 class crossing;
 class lane;
+class limiter_token;
 class loop;
 struct thread_state;
 
@@ -97,7 +98,7 @@ private:
   // The one who waits.
   void block_on_own_loop(thread_state& thread, const async_options& options, crossing* caller);
   void block_on_loop_of(crossing& caller, thread_state& thread, const async_options& options);
-  void take_sync_lane_of(const crossing* caller);
+  void take_place_of(const crossing* caller);
   void start_on(const ref_ptr<chain_node>& node);
   void wait(thread_state& thread, loop* owned, bool root);
   void park(lane& where);
@@ -134,8 +135,9 @@ private:
   ref_ptr<loop> loop_;        // null: a foreign loop, that of node_
   ref_ptr<chain_node> node_;  // null: the loop's resident has it
   ref_ptr<lane> waiter_;      // null: a coroutine waits
-  ref_ptr<lane> sync_lane_;   // this and the next three: parts of the place, taken by the resident
+  ref_ptr<lane> sync_lane_;   // this and the next four: parts of the place, taken by the resident
   ref_ptr<chain_node> lane_frame_;
+  ref_ptr<limiter_token> token_;
   bool sync_root_ = false;
   bool in_context_ = false;
 

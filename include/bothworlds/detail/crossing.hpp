@@ -31,11 +31,17 @@
 namespace bothworlds::detail {
 
 class interruption;
+class limiter_core;
+class limiter_token;
 
 /// Options that are rarely set, copied once by the wrap and shared by its calls; immutable.
-struct call_extras : ref_counted {
+struct BOTHWORLDS_API call_extras : ref_counted {
+  call_extras();
+  ~call_extras() override;
+
   asio::any_io_executor executor;
   std::function<void()> interruptor;
+  ref_ptr<limiter_core> limiter;
   const char* name = nullptr;  // interned
 };
 
@@ -72,6 +78,12 @@ public:
 
   /// Null, or what the await is to throw. On the awaiting loop, after completion.
   std::exception_ptr failure();
+  /// The innermost limiter token of the chain below this call. On the callable's thread.
+  ref_ptr<limiter_token> chain_token() const noexcept;
+
+  /// Goes on with a call that has waited for its limiter's token and now holds it; with the next one, where that call
+  /// fails. Any thread. Null: nothing to do.
+  static void grant(ref_ptr<crossing> next) noexcept;
 
   /// While the callable is blocked in `inner`, cancellations go there. A cancellation that came before any call
   /// could take it is handed to the first one: none is lost. On the callable's thread.
@@ -105,7 +117,10 @@ private:
   void arrived(bool resumes) noexcept override;
   void orphaned() noexcept override;
   void dispatch();
+  void hand_over(bool on_the_loop);
   void complete() noexcept;
+  ref_ptr<crossing> finish() noexcept;
+  ref_ptr<crossing> give_token_back() noexcept;
   void withdraw() noexcept;
   void abandon() noexcept;
   void cancel_inner(asio::cancellation_type type) noexcept;
@@ -113,7 +128,8 @@ private:
 
   const call_options options_;
   ref_ptr<worker_pool_core> pool_;      // set by prepare(), then constant; null: it does not run on a pool
-  ref_ptr<lane> helper_;                // likewise; where this may stand as an offer
+  ref_ptr<limiter_token> token_;        // set by prepare(), its own; dispatch() may take one of a call above instead
+  ref_ptr<lane> helper_;                // dispatch(), then constant; where this may stand as an offer
   std::unique_ptr<interruption> interruption_;  // likewise; only with cancel_policy::interrupt
   value_cell values_;                   // the awaiting loop until it is queued; then with failure_
   std::exception_ptr failure_;          // who runs it, then the awaiting loop
