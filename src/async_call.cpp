@@ -10,7 +10,10 @@
 #include "loop.hpp"
 #include "names.hpp"
 #include "resident.hpp"
+#include "thread_record.hpp"
 #include "thread_state.hpp"
+#include "watch.hpp"
+#include "worker_pool_core.hpp"
 
 #include <bothworlds/detail/crossing.hpp>
 #include <bothworlds/error.hpp>
@@ -59,6 +62,8 @@ void async_call::block(const async_options& options) {
   if (options.timeout != no_timeout)
     patience_ = deadline_ = std::chrono::steady_clock::now() + options.timeout;
   waiter_ = thread.own_lane;
+  name_ = options.name;
+  may_be_stopped_ = options.stop.stop_possible();
   crossing* const caller = thread.blocking ? thread.blocking->call() : nullptr;
   take_place_of(caller);
   const ref_ptr<async_call> self(this);
@@ -216,16 +221,28 @@ void async_call::start_on(const ref_ptr<chain_node>& node) {
 void async_call::wait(thread_state& thread, loop* owned, bool root) {
   lane& mine = *waiter_;
   struct blocking_driver final : driver {
-    blocking_driver(const async_call& awaited, lane& on, bool helps) noexcept
+    blocking_driver(async_call& awaited, lane& on, bool helps) noexcept
         : call(awaited), where(on), takes_offers(helps) {}
     bool should_leave() const noexcept override { return !call.pending() || where.has_nested(); }
     bool should_leave_when_idle() const noexcept override { return takes_offers && where.has_offers(); }
-    void about_to_sleep(loop& in) const noexcept override { where.sleeps_in(&in); }
-    void woke_up() const noexcept override { where.sleeps_in(nullptr); }
-    const async_call& call;
+    void about_to_sleep(loop& in) const noexcept override {
+      where.sleeps_in(&in);
+      call.falls_asleep(&in);
+    }
+    void woke_up() const noexcept override {
+      thread_record::wakes_up();
+      where.sleeps_in(nullptr);
+    }
+    async_call& call;
     lane& where;
     const bool takes_offers;
   };
+  // For the wait-for graph: what this thread is blocked in, innermost first.
+  struct wait_scope {
+    thread_state& thread;
+    const async_call* const outer;
+    ~wait_scope() { thread.waiting = outer; }
+  } const waiting{thread, outer_wait_ = std::exchange(thread.waiting, this)};
   blocked_thread blocked(thread, mine);
   const blocking_driver until(*this, mine, blocked.takes_offers());
   bool driving = root;
@@ -245,7 +262,9 @@ void async_call::wait(thread_state& thread, loop* owned, bool root) {
     }
     // A root call wants its loop back. Below a root call a helper may keep it as long as it likes.
     if (root) owned->ask_back();
+    falls_asleep(nullptr);
     park(mine);
+    thread_record::wakes_up();
   }
   if (!owned) return;
   if (!root) {
@@ -258,6 +277,13 @@ void async_call::wait(thread_state& thread, loop* owned, bool root) {
     mine.parking().park();
   }
   owned->release();
+}
+
+void async_call::falls_asleep(const loop* in) noexcept {
+  if (asleep_since_ == 0) asleep_since_ = coarse_now();
+  thread_record::falls_asleep(this, in);
+  // A thread that sleeps in its loop serves it: what its coroutine waits for may be stuck, and says so itself.
+  if (!in) watch_waits();
 }
 
 void async_call::park(lane& where) {
@@ -277,7 +303,7 @@ void async_call::park(lane& where) {
   if (std::chrono::steady_clock::now() < patience_) return;
   // The coroutine's own timer sees to it, if its loop runs. If it was never begun, nothing has happened yet.
   patience_ = never;
-  if (!claimed_.exchange(true, std::memory_order_acq_rel)) give_up(timeout_error());
+  if (claim(start::late)) give_up(timeout_error());
 }
 
 void async_call::give_up(const error& why) {
@@ -287,17 +313,28 @@ void async_call::give_up(const error& why) {
     gave_up_because_ = std::move(reason);
 }
 
+bool async_call::refuse(std::exception_ptr why) noexcept {
+  refusal_ = std::move(why);
+  if (!claim(start::refused)) return false;
+  const ref_ptr<lane> waiter = waiter_;
+  outcome expected = outcome::pending;
+  if (outcome_.compare_exchange_strong(expected, outcome::given_up, std::memory_order_acq_rel)) waiter->wake();
+  return true;
+}
+
 error async_call::timeout_error() const {
   return error(errc::timed_out, where_, "the call did not end within its timeout",
                "  what  its coroutine was cancelled and has unwound\n");
 }
 
-bool async_call::begin(asio::cancellation_signal& signal) noexcept {
-  if (claimed_.exchange(true, std::memory_order_acq_rel)) {
-    // The one who waits has run out of patience, and may not have said so yet: either way this is the outcome.
-    failure_ = std::make_exception_ptr(timeout_error());
+bool async_call::begin(const chain_node& on, asio::cancellation_signal& signal) noexcept {
+  if (!claim(start::begun)) {
+    // Somebody has given it up and may not have said so yet: either way this is the outcome.
+    failure_ = start_.load(std::memory_order_acquire) == start::refused ? refusal_
+                                                                         : std::make_exception_ptr(timeout_error());
     return false;
   }
+  runs_on_.store(&on, std::memory_order_release);
   if (cancel_types_.load(std::memory_order_acquire) != 0) {
     failure_ = operation_aborted();
     return false;
@@ -378,6 +415,7 @@ void async_call::started(loop_op* base, bool deliver) noexcept {
 void async_call::rethrow_failure() {
   // Moved out, so that the exception goes with the one who catches it, not with a call that somebody else still holds.
   if (gave_up_because_) std::rethrow_exception(std::move(gave_up_because_));
+  if (start_.load(std::memory_order_acquire) == start::refused) std::rethrow_exception(refusal_);
   if (!failure_) return;
   if (timed_out_) {
     try {

@@ -68,11 +68,20 @@ void chain_node::execute(continuation function, bool may_run_now) const {
       .execute(in_chain{ref_ptr<const chain_node>(this), std::move(function)});
 }
 
-// Our own loops run for as long as somebody waits for them: there is nothing to count.
+const suspension* chain_node::sole_wait() const noexcept {
+  // What co_spawn keeps for the coroutine of a call. Every other coroutine of the chain, and every operation of Asio
+  // that it has under way, such as a timer, adds to it.
+  constexpr std::uint32_t of_the_call = 2;
+  return awaited_ == 1 && tracked_.load(std::memory_order_acquire) == of_the_call ? latest_ : nullptr;
+}
+
+// Our own loops run for as long as somebody waits for them: there the count is for the wait-for graph only.
 void chain_node::work_started() const noexcept {
+  tracked_.fetch_add(1, std::memory_order_relaxed);
   if (scheduler_ && !foreign_->gone()) scheduler_.work_started();
 }
 void chain_node::work_finished() const noexcept {
+  tracked_.fetch_sub(1, std::memory_order_release);
   if (scheduler_ && !foreign_->gone()) scheduler_.work_finished();
 }
 

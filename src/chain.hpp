@@ -26,6 +26,7 @@ namespace bothworlds::detail {
 namespace asio = boost::asio;
 
 class loop;
+class suspension;
 
 /// Which thread a call blocks, and which one is its chain's sync thread.
 struct chain_place {
@@ -76,6 +77,21 @@ public:
   void work_started() const noexcept;
   void work_finished() const noexcept;
 
+  // --- for the wait-for graph
+
+  /// On the awaiting loop: a coroutine of this chain awaits `op`, and no longer does.
+  void awaits(const suspension& op) noexcept {
+    ++awaited_;
+    latest_ = &op;
+  }
+  void has_awaited(const suspension& op) noexcept {
+    --awaited_;
+    if (latest_ == &op) latest_ = nullptr;
+  }
+  /// That for which the call's coroutine waits, if it waits for nothing else; null: not so, or not known.
+  /// While the awaiting loop stands still.
+  const suspension* sole_wait() const noexcept;
+
 private:
   ~chain_node() override;
   bool reaches_sync_lane() const noexcept;
@@ -86,6 +102,9 @@ private:
   const scheduler_ref scheduler_;
   chain_place place_;
   mutable value_cell values_;  // closed between two calls
+  std::uint32_t awaited_ = 0;           // the awaiting loop: operations in flight
+  const suspension* latest_ = nullptr;  // the awaiting loop: the one that was started last, while it is in flight
+  mutable std::atomic<std::uint32_t> tracked_{0};  // any thread: executors that say that something is under way
   std::atomic<bool> open_{false};  // the call of this node has not ended; release by the loop, acquire by any
 };
 

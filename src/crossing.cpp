@@ -10,6 +10,7 @@
 #include "loop.hpp"
 #include "names.hpp"
 #include "thread_state.hpp"
+#include "watch.hpp"
 #include "worker_pool_core.hpp"
 
 #include <bothworlds/error.hpp>
@@ -114,11 +115,17 @@ void crossing::begin_failed() noexcept {
   if (try_claim()) ref_ptr<crossing>(this).detach()->refuse(std::current_exception());
 }
 
+lane& crossing::sensitive_lane() const noexcept {
+  const chain_node* const node = awaiting_node().get();
+  return node && node->place().sync_lane ? *node->place().sync_lane : process_lane();
+}
+
 void crossing::dispatch() {
   if (token_) {
     // Set before other threads may go on with this call, not after it is queued, as below.
     if (pool_ && awaiting_node()) helper_ = awaiting_node()->helper();
-    if (!limiter_core::acquire(token_, *this)) return;  // it waits for a token: grant() goes on
+    queue_.store(queue::limiter, std::memory_order_release);
+    if (!limiter_core::acquire(token_, *this)) return watch_waits();  // it waits for a token: grant() goes on
   }
   hand_over(true);
 }
@@ -138,8 +145,11 @@ void crossing::grant(ref_ptr<crossing> next) noexcept {
 }
 
 void crossing::hand_over(bool on_the_loop) {
-  if (options_.extras && options_.extras->executor)
+  if (options_.extras && options_.extras->executor) {
+    queue_.store(queue::executor, std::memory_order_release);
     return options_.extras->executor.execute(executor_job(*this));
+  }
+  queue_.store(options_.thread_sensitive ? queue::lane : queue::pool, std::memory_order_release);
   if (options_.thread_sensitive) {
     if (awaiting_node()) return awaiting_node()->submit_sensitive(*this);
     return process_lane().push_main(*this);
@@ -240,10 +250,7 @@ void crossing::orphaned() noexcept {
 void crossing::withdraw() noexcept {
   if (pool_) pool_->remove(*this);
   if (helper_) helper_->remove(*this);
-  if (awaiting_node() && options_.thread_sensitive) {
-    lane& target = awaiting_node()->place().sync_lane ? *awaiting_node()->place().sync_lane : process_lane();
-    target.remove(*this);
-  }
+  if (options_.thread_sensitive) sensitive_lane().remove(*this);
 }
 
 void crossing::cancel(asio::cancellation_type type) noexcept {

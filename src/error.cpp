@@ -67,7 +67,6 @@ std::source_location error::where() const noexcept { return where_; }
 std::string error::report() const { return *report_; }
 
 misuse_error::~misuse_error() = default;
-deadlock_error::~deadlock_error() = default;
 
 namespace detail {
 

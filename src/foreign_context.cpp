@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "foreign_context.hpp"
 
+#include "chain.hpp"
 #include "thread_state.hpp"
 
 #include <boost/asio/execution.hpp>
@@ -62,6 +63,7 @@ bool foreign_context::stopped() noexcept {
 void foreign_context::track(suspension& op) noexcept {
   const std::lock_guard lock(mutex_);
   awaiting_.push_back(op);
+  if (op.node_) op.node_->awaits(op);
 }
 
 void foreign_context::destroyed() noexcept {
@@ -119,11 +121,13 @@ void foreign_awaiter::post(suspension* op) noexcept {
       const std::lock_guard lock(context_->mutex_);
       if (!op->in_flight_hook_.is_linked()) break;  // the context is gone, and the coroutine with it
       context_->awaiting_.erase(context_->awaiting_.iterator_to(*op));
+      if (op->node_) op->node_->has_awaited(*op);
       try {
         // With it goes the reference: the loop may have resumed the coroutine before this returns.
         return executor_->never_now().execute(resumption(op));
       } catch (const std::bad_alloc&) {
         context_->awaiting_.push_back(*op);
+        if (op->node_) op->node_->awaits(*op);
       }
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

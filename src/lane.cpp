@@ -2,8 +2,11 @@
 #include "lane.hpp"
 
 #include "loop.hpp"
+#include "resources.hpp"
 #include "thread_cache.hpp"
+#include "thread_record.hpp"
 #include "thread_state.hpp"
+#include "watch.hpp"
 
 #include <utility>
 
@@ -26,9 +29,14 @@ private:
   const ref_ptr<lane> lane_;
 };
 
-lane::lane(kind what) noexcept : kind_(what) {}
+lane::lane(kind what) noexcept : kind_(what) {
+  if (kind_ == kind::of_a_thread) server_ = &this_thread_state();
+  if (kind_ == kind::of_a_thread) list_resource(*this);
+}
 
-lane::~lane() = default;
+lane::~lane() {
+  if (kind_ == kind::of_a_thread) unlist_resource(*this);
+}
 
 bool lane::push_nested(work& item) noexcept {
   nested_count_.fetch_add(1, std::memory_order_seq_cst);
@@ -43,6 +51,7 @@ bool lane::push_nested(work& item) noexcept {
       nested_count_.fetch_sub(1, std::memory_order_seq_cst);
       return false;
     }
+    item.queued_at_ = coarse_now();
     intrusive_ptr_add_ref(&item);
     nested_.push_back(item);
   }
@@ -54,11 +63,15 @@ void lane::push_main(work& item) {
   bool start = false;
   {
     const std::lock_guard lock(mutex_);
+    item.queued_at_ = coarse_now();
     intrusive_ptr_add_ref(&item);
     main_.push_back(item);
     start = !std::exchange(running_, true);
   }
-  if (!start) return wake();
+  if (!start) {
+    watch_waits();
+    return wake();
+  }
   try {
     const ref_ptr<turn> first(new turn(*this));
     thread_cache().submit(*first, false);
@@ -173,6 +186,11 @@ work* lane::take(queue& from, std::atomic<std::uint32_t>* count) noexcept {
       item = &from.front();
       from.pop_front();
       if (count) count->fetch_sub(1, std::memory_order_seq_cst);
+      if (&from != &offers_) {
+        running_name_ = item->name();
+        running_where_ = item->where();
+        running_since_ = coarse_now();
+      }
     }
     if (item->try_claim()) return item;
     intrusive_ptr_release(item);
@@ -185,6 +203,12 @@ void lane::serve_until_retired() noexcept {
   // make here belongs to it.
   const ref_ptr<lane> previous = std::exchange(thread.own_lane, ref_ptr<lane>(this));
   const ref_ptr<loop> previous_home = std::exchange(thread.home, ref_ptr<loop>());
+  list_resource(*this);
+  thread_record::of_this_thread();
+  {
+    const std::lock_guard lock(mutex_);
+    server_ = &thread;
+  }
   for (;;) {
     work* item = take_nested();
     if (!item) item = take(main_, nullptr);
@@ -196,11 +220,13 @@ void lane::serve_until_retired() noexcept {
       const std::lock_guard lock(mutex_);
       if (retired_ && main_.empty() && nested_.empty()) {
         running_ = false;
+        server_ = nullptr;
         break;
       }
     }
     parker_.park();
   }
+  unlist_resource(*this);
   if (thread.home) thread.home->close();
   thread.home = previous_home;
   thread.own_lane = previous;

@@ -29,6 +29,7 @@ namespace bothworlds::detail {
 
 class loop;
 class worker_pool_core;
+struct thread_state;
 
 class lane final : public ref_counted {
 public:
@@ -71,6 +72,8 @@ public:
   void forget_loops() noexcept;
 
 private:
+  friend class stall_finder;
+  friend class wait_graph;
   using queue = boost::intrusive::list<
       work, boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
       boost::intrusive::constant_time_size<false>>;
@@ -94,6 +97,11 @@ private:
   std::atomic<std::uint32_t> open_frames_{0};   // the thread writes; seq_cst
   std::atomic<std::uint32_t> epoch_{0};         // mutex_ to write: how often the last frame has closed
   std::atomic<loop*> sleeping_in_{nullptr};     // the thread writes; seq_cst
+  // For the wait-for graph.
+  const thread_state* server_ = nullptr;  // mutex_: the thread that serves it now; null: none
+  const char* running_name_ = nullptr;    // mutex_; this and the next two: the call that was taken last
+  std::source_location running_where_;
+  std::int64_t running_since_ = 0;
   parker parker_;
 };
 

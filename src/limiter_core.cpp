@@ -2,6 +2,7 @@
 #include "limiter_core.hpp"
 
 #include "describe.hpp"
+#include "resources.hpp"
 #include "thread_state.hpp"
 #include "worker_pool_core.hpp"
 
@@ -42,9 +43,11 @@ limiter_token::limiter_token(ref_ptr<limiter_core> of, const crossing& taker,
 limiter_token::~limiter_token() = default;
 
 limiter_core::limiter_core(std::size_t limit) noexcept
-    : fork_generation_(fork_generation()), limit_(limit) {}
+    : fork_generation_(fork_generation()), limit_(limit) {
+  list_resource(*this);
+}
 
-limiter_core::~limiter_core() = default;
+limiter_core::~limiter_core() { unlist_resource(*this); }
 
 bool limiter_core::of_another_process() const noexcept { return fork_generation_ != fork_generation(); }
 

@@ -35,6 +35,8 @@ public:
 
 private:
   friend class limiter_core;
+  friend class stall_finder;
+  friend class wait_graph;
 
   ~limiter_token() override;
 
@@ -65,6 +67,8 @@ public:
   capacity_limiter_stats stats() const;
 
 private:
+  friend class stall_finder;
+  friend class wait_graph;
   using token_list = boost::intrusive::list<
       limiter_token, boost::intrusive::member_hook<limiter_token, boost::intrusive::list_member_hook<>,
                                                    &limiter_token::hook_>>;

@@ -4,6 +4,7 @@
 #include "lane.hpp"
 #include "resident.hpp"
 #include "thread_cache.hpp"
+#include "thread_record.hpp"
 #include "thread_state.hpp"
 #include "unhandled.hpp"
 
@@ -169,6 +170,8 @@ bool loop::help_out() noexcept {
   struct until_asked_back final : driver {
     explicit until_asked_back(const loop& driven) noexcept : subject(driven) {}
     bool should_leave() const noexcept override { return subject.is_asked_back(); }
+    void about_to_sleep(loop& in) const noexcept override { thread_record::falls_asleep(nullptr, &in); }
+    void woke_up() const noexcept override { thread_record::wakes_up(); }
     const loop& subject;
   };
   do {
@@ -323,12 +326,16 @@ void loop::close() noexcept {
 turning_scope::turning_scope(loop& driven) noexcept
     : running_(driven.memory_),
       thread_(this_thread_state()),
+      driven_(driven),
       outer_(std::exchange(thread_.driving, &driven)),
       outer_node_(std::exchange(thread_.node, nullptr)),
       values_(nullptr),
-      outer_blocking_(std::exchange(thread_.blocking, nullptr)) {}
+      outer_blocking_(std::exchange(thread_.blocking, nullptr)) {
+  driven_.turned_by_.store(&thread_, std::memory_order_release);
+}
 
 turning_scope::~turning_scope() {
+  driven_.turned_by_.store(nullptr, std::memory_order_release);
   thread_.driving = outer_;
   thread_.node = outer_node_;
   thread_.blocking = outer_blocking_;

@@ -32,6 +32,7 @@ namespace bothworlds::detail {
 
 class async_call;
 class resident;
+struct thread_state;
 
 /// What tells a driver to stop driving.
 class driver {
@@ -89,11 +90,19 @@ public:
   void turn(const driver& until) noexcept;
   /// Starts `call` on a resident coroutine.
   void start(async_call& call) noexcept;
-  void track(suspension& op) noexcept { in_flight_.push_back(op); }
+  void track(suspension& op) noexcept {
+    in_flight_.push_back(op);
+    op.node_->awaits(op);
+  }
   void untrack(suspension& op) noexcept {
-    if (op.in_flight_hook_.is_linked()) in_flight_.erase(in_flight_.iterator_to(op));
+    if (!op.in_flight_hook_.is_linked()) return;
+    in_flight_.erase(in_flight_.iterator_to(op));
+    op.node_->has_awaited(op);
   }
   void keep_resident(ref_ptr<resident> idle) noexcept;
+
+  /// Whose handlers are on its stack, for the wait-for graph; null: nobody's.
+  const thread_state* turned_by() const noexcept { return turned_by_.load(std::memory_order_acquire); }
 
 private:
   friend class turning_scope;
@@ -125,6 +134,7 @@ private:
   bool closed_ = false;                      // wake_mutex_
   std::atomic<bool> wake_posted_{false};     // a wake-up is in Asio's queue: wake_storage_ is taken
   alignas(std::max_align_t) std::byte wake_storage_[128];
+  std::atomic<const thread_state*> turned_by_{nullptr};  // the driver writes
   loop_op* ready_ = nullptr;                 // driver: taken from arrivals_, oldest first
   loop_memory memory_;                       // driver
   suspensions in_flight_;                    // driver: coroutines of this loop wait in them
@@ -142,6 +152,7 @@ public:
 private:
   running_loop_scope running_;
   thread_state& thread_;
+  loop& driven_;
   loop* const outer_;
   const chain_node* const outer_node_;
   const cell_scope values_;

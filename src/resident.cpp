@@ -84,7 +84,7 @@ coroutine_scope::~coroutine_scope() {
 }
 
 bool coroutine_scope::begin(asio::cancellation_signal& signal) noexcept {
-  return call_->begin(signal);
+  return call_->begin(*node_, signal);
 }
 
 void coroutine_scope::failed() noexcept { call_->fail(std::current_exception()); }

@@ -5,6 +5,7 @@
 #include "chain.hpp"
 #include "lane.hpp"
 #include "loop.hpp"
+#include "thread_record.hpp"
 
 #include <bothworlds/detail/crossing.hpp>
 
@@ -78,6 +79,7 @@ BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept {
 
 thread_state::~thread_state() {
   if (home) home->close();
+  if (record) record->unlist();
 }
 
 may_block_scope::may_block_scope(crossing* call)

@@ -15,11 +15,13 @@
 
 namespace bothworlds::detail {
 
+class async_call;
 class chain_node;
 class crossing;
 class lane;
 class loop;
 class pool_worker;
+class thread_record;
 
 struct thread_state {
   ~thread_state();
@@ -35,6 +37,8 @@ struct thread_state {
   const void* values_loop = nullptr;  // the innermost running loop when `values` was set
   class may_block_scope* blocking = nullptr;
   pool_worker* worker = nullptr;     // set on the threads of a pool
+  const async_call* waiting = nullptr;  // the innermost call this thread is blocked in
+  ref_ptr<thread_record> record;        // made when it first sleeps in a bridge
   std::uint32_t fork_generation = 0;
 };
 
@@ -59,6 +63,7 @@ public:
   /// The crossing whose callable runs here; null: none, or one of the parent process's, whose loop nobody runs.
   crossing* call() const noexcept { return fork_generation_ == fork_generation() ? call_ : nullptr; }
   const void* loop_marker() const noexcept { return loop_marker_; }
+  const may_block_scope* outer() const noexcept { return outer_; }
 
 private:
   thread_state& thread_;

@@ -3,9 +3,12 @@
 
 #include "describe.hpp"
 #include "lane.hpp"
+#include "resources.hpp"
 #include "thread_cache.hpp"
+#include "thread_record.hpp"
 #include "thread_state.hpp"
 #include "unhandled.hpp"
+#include "watch.hpp"
 
 #include <bothworlds/error.hpp>
 
@@ -72,9 +75,12 @@ std::chrono::milliseconds age(std::int64_t since, std::int64_t now) noexcept {
 }
 
 worker_pool_core::worker_pool_core(worker_pool_options options)
-    : options_(with_defaults(std::move(options))), fork_generation_(fork_generation()) {}
+    : options_(with_defaults(std::move(options))), fork_generation_(fork_generation()) {
+  list_resource(*this);
+}
 
 worker_pool_core::~worker_pool_core() {
+  unlist_resource(*this);
   for (boost::thread& thread : finished_) thread.detach();
 }
 
@@ -113,6 +119,8 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   if (wake_idle_worker()) return admission::queued;
   if (!may_grow()) {
     item.waits_knowingly_ = true;
+    lock.unlock();
+    watch_waits();
     if (saturated) *saturated = true;
     return admission::queued;
   }
@@ -174,7 +182,9 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
   { const std::lock_guard started(starting_mutex_); }
   pool_worker self(*this);
   self.kernel_id_ = static_cast<int>(::syscall(SYS_gettid));
+  thread_record::of_this_thread();
   self.handle_ = &*handle;
+  self.state_ = &this_thread_state();
   this_thread_state().worker = &self;
   std::unique_lock lock(mutex_);
   all_.push_back(self);

@@ -37,6 +37,8 @@ public:
   void interrupt() { handle_->interrupt(); }
 
 private:
+  friend class stall_finder;
+  friend class wait_graph;
   friend class worker_pool_core;
 
   worker_pool_core& pool_;
@@ -46,6 +48,7 @@ private:
   parker parker_;
   boost::thread* handle_ = nullptr;  // constant; of this very thread
   int kernel_id_ = 0;                // constant once the worker stands in all_
+  const struct thread_state* state_ = nullptr;  // likewise; of its thread
   bool busy_ = false;                // mutex_; the next three describe what it runs
   const char* running_name_ = nullptr;
   std::source_location running_where_;
@@ -82,6 +85,8 @@ public:
 
 private:
   friend class pool_worker;
+  friend class stall_finder;
+  friend class wait_graph;
   using work_queue = boost::intrusive::list<
       work, boost::intrusive::member_hook<work, work::hook, &work::pool_hook_>>;
   using worker_hook = boost::intrusive::list_member_hook<>;

@@ -10,6 +10,7 @@
 #include <bothworlds/capacity_limiter.hpp>
 #include <bothworlds/channel.hpp>
 #include <bothworlds/context.hpp>
+#include <bothworlds/deadlock.hpp>
 #include <bothworlds/ensure.hpp>
 #include <bothworlds/error.hpp>
 #include <bothworlds/sync_options.hpp>

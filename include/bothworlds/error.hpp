@@ -69,11 +69,23 @@ public:
   ~misuse_error() override;
 };
 
-/// The call was part of a certain cycle of waits.
+enum class report_format { text, json, dot };
+
+class wait_report;
+
+/// The call was the youngest of a certain cycle of waits (<bothworlds/deadlock.hpp>). It was never begun; the others of
+/// the cycle go on. report() names every thread and every call of the cycle.
 class BOTHWORLDS_API deadlock_error : public error {
 public:
-  using error::error;
+  deadlock_error(std::source_location where, const wait_report& waits);
+  deadlock_error(const deadlock_error&) noexcept;
   ~deadlock_error() override;
+
+  using error::report;
+  std::string report(report_format format) const;
+
+private:
+  std::shared_ptr<const wait_report> waits_;
 };
 
 }  // namespace bothworlds

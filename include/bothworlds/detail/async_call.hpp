@@ -63,6 +63,7 @@ public:
   void request_cancel(asio::cancellation_type type) noexcept override;
 
   std::source_location where() const noexcept { return where_; }
+  const char* name() const noexcept { return name_; }
 
   /// The coroutine: calls the callable, awaits it, stores its result. Called once, by what runs the call.
   virtual asio::awaitable<void> run() = 0;
@@ -85,8 +86,18 @@ private:
   friend class resident;
   friend class sensitive_scope;
   friend struct coroutine_access;
+  friend class stall_finder;
+  friend class wait_graph;
 
   enum class outcome : unsigned char { pending, done, given_up };
+
+  /// Who was first decides whether the coroutine is ever called.
+  enum class start : unsigned char {
+    open,
+    begun,    // the executor: the coroutine is called
+    late,     // the one who waits: its patience had run out
+    refused,  // the wait-for graph: the wait was part of a deadlock
+  };
 
   struct op : loop_op {
     op(action run, async_call& call) noexcept : loop_op(run), call_(&call) {}
@@ -102,14 +113,21 @@ private:
   void start_on(const ref_ptr<chain_node>& node);
   void wait(thread_state& thread, loop* owned, bool root);
   void park(lane& where);
+  void falls_asleep(const loop* in) noexcept;
   bool pending() const noexcept { return outcome_.load(std::memory_order_seq_cst) == outcome::pending; }
   void give_up(const error& why);
   error timeout_error() const;
 
   // The coroutine's executor.
-  bool begin(asio::cancellation_signal& signal) noexcept;
+  bool begin(const chain_node& on, asio::cancellation_signal& signal) noexcept;
   void fail(std::exception_ptr why) noexcept { failure_ = std::move(why); }
   void finish(value_cell values) noexcept;
+  bool claim(start how) noexcept {
+    start expected = start::open;
+    return start_.compare_exchange_strong(expected, how, std::memory_order_acq_rel);
+  }
+  /// Any thread. False: it has begun, or somebody else has ended it.
+  bool refuse(std::exception_ptr why) noexcept;
   void emit();
   chain_place take_place() noexcept;
   context_snapshot::pointer share_values() const noexcept { return values_.share(); }
@@ -117,11 +135,13 @@ private:
   static void cancelled(loop_op* base, bool deliver) noexcept;
 
   const std::source_location where_;
+  const char* name_ = nullptr;  // interned
   op start_op_;
   op cancel_op_;
   std::atomic<unsigned> cancel_types_{0};  // any thread adds; the executor takes
   std::atomic<bool> cancel_queued_{false};  // any thread: cancel_op_, or a function like it, is on its way
-  std::atomic<bool> claimed_{false};        // the executor, to begin; who waits, to give up before that
+  std::atomic<start> start_{start::open};
+  std::exception_ptr refusal_;  // of who refuses it, before start_ says so; then constant
   std::atomic<outcome> outcome_{outcome::pending};
   bool timed_out_ = false;
   asio::cancellation_signal* signal_ = nullptr;  // null: not begun yet, or ended
@@ -129,6 +149,7 @@ private:
   std::exception_ptr failure_;                   // the coroutine, then the one who waits
   value_cell values_;                            // of the one who waits; when it has ended, the coroutine's
   continuation then_;                            // a coroutine waits: called on the executor
+  std::atomic<const chain_node*> runs_on_{nullptr};  // the executor, once it has begun; lives as long as the call
 
   // Set before the call is published, then constant.
   std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
@@ -145,6 +166,9 @@ private:
   std::exception_ptr gave_up_because_;
   std::chrono::steady_clock::time_point patience_ = std::chrono::steady_clock::time_point::max();
   bool stopped_before_ = false;
+  bool may_be_stopped_ = false;              // it was given a stop token
+  const async_call* outer_wait_ = nullptr;  // in which this thread is blocked further down its stack
+  std::int64_t asleep_since_ = 0;            // when it first slept; nanoseconds of the coarse clock
 };
 
 }  // namespace bothworlds::detail

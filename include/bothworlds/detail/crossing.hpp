@@ -105,6 +105,8 @@ protected:
   void rethrow_failure();
 
 private:
+  friend class wait_graph;
+
   enum class phase : unsigned char {
     pending,    // queued or running; the awaiting coroutine is suspended
     completed,  // the result is stored and on its way to the loop
@@ -116,6 +118,11 @@ private:
   void begin_failed() noexcept override;
   void arrived(bool resumes) noexcept override;
   void orphaned() noexcept override;
+  /// Where it was put to wait for a thread; for the wait-for graph.
+  enum class queue : unsigned char { none, limiter, pool, lane, executor };
+
+  const crossing* as_crossing() const noexcept override { return this; }
+  lane& sensitive_lane() const noexcept;
   void dispatch();
   void hand_over(bool on_the_loop);
   void complete() noexcept;
@@ -137,6 +144,7 @@ private:
   asio::cancellation_type undelivered_ = asio::cancellation_type::none;  // inner_mutex_
   spin_mutex inner_mutex_;
   std::atomic<phase> phase_{phase::pending};
+  std::atomic<queue> queue_{queue::none};  // dispatch()
   bool interrupted_ = false;            // who runs it
   bool runs_on_loop_ = false;           // set before it runs
   bool withdrawn_ = false;              // the awaiting loop

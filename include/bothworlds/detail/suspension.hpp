@@ -21,6 +21,7 @@ namespace bothworlds::detail {
 namespace asio = boost::asio;
 
 class chain_node;
+class crossing;
 class foreign_awaiter;
 class foreign_context;
 class loop;
@@ -47,6 +48,8 @@ protected:
   suspension() noexcept;
   ~suspension();
 
+  /// For the wait-for graph: null if it is an operation of another kind.
+  virtual const crossing* as_crossing() const noexcept { return nullptr; }
   /// What is counted when a reference to this is taken.
   virtual const ref_counted& counted() const noexcept = 0;
   /// On the awaiting loop: connects cancellation, then publishes the operation. May throw.
@@ -69,6 +72,7 @@ private:
   friend class foreign_awaiter;
   friend class foreign_context;
   friend class loop;
+  friend class wait_graph;
 
   void enter(asio::cancellation_slot slot) noexcept;
   void undeliverable() noexcept;

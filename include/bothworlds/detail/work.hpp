@@ -39,12 +39,14 @@ protected:
 
 private:
   friend class lane;
+  friend class stall_finder;
+  friend class wait_graph;
   friend class worker_pool_core;
 
   hook pool_hook_;               // the pool's mutex
   hook lane_hook_;               // the lane's mutex
   bool waits_knowingly_ = false;  // the pool's mutex: who queued it was told that no worker was free
-  std::int64_t queued_at_ = 0;   // the pool's mutex; nanoseconds of the coarse clock
+  std::int64_t queued_at_ = 0;   // the mutex of the pool, or else the lane; nanoseconds of the coarse clock
   const std::source_location where_;
   std::atomic<bool> claimed_{false};  // any thread
 };

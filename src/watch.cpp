@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "watch.hpp"
+
+#include "per_process.hpp"
+#include "stalls.hpp"
+#include "thread_cache.hpp"
+#include "unhandled.hpp"
+#include "wait_graph.hpp"
+
+#include <bothworlds/deadlock.hpp>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <set>
+
+namespace bothworlds {
+namespace detail {
+namespace {
+
+constexpr std::chrono::milliseconds interval{200};
+constexpr unsigned quiet_looks = 10;  // two seconds
+
+class waits_watch {
+public:
+  void arm() noexcept;
+  void configure(deadlock_options options);
+
+private:
+  class turn;
+
+  void look_until_quiet() noexcept;
+  bool look();
+  void handle(const wait_graph& graph, const std::vector<wait_graph::cycle>& cycles);
+  void handle_stalls();
+  void publish(const wait_report& report);
+
+  std::atomic<bool> on_{false};     // a thread looks
+  std::atomic<bool> again_{false};  // since it last began to look, there was a new wait
+  std::mutex mutex_;
+  deadlock_options options_;  // mutex_
+
+  // The thread that looks.
+  std::vector<std::uint64_t> seen_;   // deadlocks, the last time
+  std::set<std::uint64_t> reported_;  // deadlocks that stay
+  unsigned deadlocks_ = 0;
+  stall_list stalls_;
+};
+
+per_process<waits_watch> the_watch;
+
+/// What the watch runs on a thread of the library.
+class waits_watch::turn final : public work {
+public:
+  explicit turn(waits_watch& owner) noexcept : work(std::source_location::current()), owner_(owner) {}
+  void run() noexcept override {
+    const ref_ptr<turn> self(this, false);
+    owner_.look_until_quiet();
+  }
+  void refuse(std::exception_ptr) noexcept override { const ref_ptr<turn> self(this, false); }
+
+private:
+  waits_watch& owner_;
+};
+
+void waits_watch::arm() noexcept {
+  if (!again_.load(std::memory_order_relaxed)) again_.store(true, std::memory_order_seq_cst);
+  if (on_.load(std::memory_order_seq_cst) || on_.exchange(true, std::memory_order_seq_cst)) return;
+  try {
+    const ref_ptr<turn> next(new turn(*this));
+    thread_cache().submit(*next, false);
+  } catch (...) {
+    on_.store(false, std::memory_order_seq_cst);  // no thread, no memory: the next wait tries again
+  }
+}
+
+void waits_watch::configure(deadlock_options options) {
+  {
+    const std::lock_guard lock(mutex_);
+    options_ = std::move(options);
+  }
+  arm();
+}
+
+void waits_watch::look_until_quiet() noexcept {
+  parker pause;
+  for (;;) {
+    for (unsigned quiet = 0; quiet < quiet_looks; ++quiet) {
+      pause.park_until(parker::clock::now() + interval);
+      if (again_.exchange(false, std::memory_order_seq_cst)) quiet = 0;
+      try {
+        if (look()) quiet = 0;
+      } catch (...) {
+        report_unhandled("the look for deadlocks");
+      }
+    }
+    on_.store(false, std::memory_order_seq_cst);
+    // A wait that came in between has seen the watch on, and relies on it.
+    if (!again_.load(std::memory_order_seq_cst) || on_.exchange(true, std::memory_order_seq_cst)) return;
+  }
+}
+
+// True: there is reason to look again.
+bool waits_watch::look() {
+  const wait_graph graph;
+  const std::vector<wait_graph::cycle> cycles = graph.cycles();
+  handle(graph, cycles);
+  handle_stalls();
+  return !cycles.empty() || stalls_.any_waiting();
+}
+
+void waits_watch::handle(const wait_graph& graph, const std::vector<wait_graph::cycle>& cycles) {
+  on_deadlock policy;
+  {
+    const std::lock_guard lock(mutex_);
+    policy = options_.policy;
+  }
+  std::vector<std::uint64_t> seen;
+  for (const wait_graph::cycle& found : cycles) {
+    seen.push_back(found.identity);
+    if (std::find(seen_.begin(), seen_.end(), found.identity) == seen_.end()) continue;
+    const bool known = reported_.contains(found.identity);
+    if (known && policy == on_deadlock::report_only) continue;
+    wait_report_data data = graph.report(&found);
+    data.what = wait_report::kind::deadlock;
+    data.number = ++deadlocks_;
+    const auto threads = std::count_if(found.members.begin(), found.members.end(), [&](std::size_t member) {
+      return data.nodes[member].what == reported_node::kind::thread;
+    });
+    data.summary = "deadlock " + std::to_string(data.number) + ": " + std::to_string(threads) +
+                   (threads == 1 ? " thread waits for itself" : " threads wait for each other");
+    data.fix = "take what they need in the same order everywhere, or let go of one before asking for the next; a\n"
+               "              timeout (async_options::timeout) ends such a wait as well";
+    if (policy == on_deadlock::throw_error) data.refused = found.youngest;
+    const wait_report report(std::make_shared<const wait_report_data>(std::move(data)));
+    if (policy == on_deadlock::throw_error &&
+        !graph.refuse(found.youngest,
+                      std::make_exception_ptr(deadlock_error(graph.where(found.youngest), report)))) {
+      --deadlocks_;
+      continue;  // it has moved after all: a cancellation came
+    }
+    if (!known) publish(report);
+    if (policy == on_deadlock::report_only) reported_.insert(found.identity);
+    if (policy == on_deadlock::abort) std::abort();
+  }
+  seen_ = std::move(seen);
+}
+
+void waits_watch::handle_stalls() {
+  std::chrono::milliseconds limit;
+  {
+    const std::lock_guard lock(mutex_);
+    limit = options_.stall_after;
+  }
+  for (wait_report_data& stall : stalls_.look(limit))
+    publish(wait_report(std::make_shared<const wait_report_data>(std::move(stall))));
+}
+
+void waits_watch::publish(const wait_report& report) {
+  std::function<void(const wait_report&)> sink;
+  {
+    const std::lock_guard lock(mutex_);
+    sink = options_.sink;
+  }
+  if (!sink) {
+    std::fputs(report.to_string().c_str(), stderr);
+    return;
+  }
+  try {
+    sink(report);
+  } catch (...) {
+    report_unhandled("deadlock_options::sink");
+  }
+}
+
+}  // namespace
+
+void watch_waits() noexcept {
+  try {
+    the_watch.get().arm();
+  } catch (...) {
+    // No memory for the watch itself: the next wait tries again.
+  }
+}
+
+}  // namespace detail
+
+void set_deadlock_options(deadlock_options options) { detail::the_watch.get().configure(std::move(options)); }
+
+wait_report current_waits() {
+  const detail::wait_graph graph;
+  detail::wait_report_data data = graph.report(nullptr);
+  data.summary = "who waits now";
+  return wait_report(std::make_shared<const detail::wait_report_data>(std::move(data)));
+}
+
+}  // namespace bothworlds

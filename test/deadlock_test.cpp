@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "support/call_tools.hpp"
+#include "support/wait_reports.hpp"
+
+#include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/capacity_limiter.hpp>
+#include <bothworlds/deadlock.hpp>
+
+#include <boost/asio/detached.hpp>
+
+#include <doctest/doctest.h>
+
+#include <barrier>
+#include <deque>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace bothworlds;
+using namespace bothworlds::testing;
+
+namespace {
+
+/// Callables that each hold one limiter and, once all of them do, wait for the next one's: a ring of waits.
+class ring {
+public:
+  explicit ring(std::size_t size, async_options second = {}) : all_hold_(static_cast<std::ptrdiff_t>(size)), second_(second) {
+    for (std::size_t i = 0; i < size; ++i) limiters_.emplace_back(1U);
+  }
+
+  /// One member, as a coroutine of the loop that runs it.
+  awaitable<void> member(std::size_t index) {
+    auto body = [this, index] { hold_and_wait(index); };
+    auto call = sync_to_async(body, {.limiter = &limiters_[index], .name = "first"});
+    co_await call();
+  }
+
+  /// All members, as children of one loop. How many of them ended with deadlock_error.
+  awaitable<int> run() {
+    const auto executor = co_await asio::this_coro::executor;
+    std::deque<child_task> members;
+    for (std::size_t i = 0; i < limiters_.size(); ++i) {
+      auto one = [this, i] { return member(i); };
+      members.emplace_back(executor, one);
+    }
+    int refused = 0;
+    for (const child_task& one : members) {
+      try {
+        co_await one.join();
+      } catch (const deadlock_error& e) {
+        ++refused;
+        report = e.report();
+        json = e.report(report_format::json);
+        dot = e.report(report_format::dot);
+      }
+    }
+    co_return refused;
+  }
+
+  capacity_limiter& limiter(std::size_t index) { return limiters_[index]; }
+
+  std::string report, json, dot;  // of the deadlock_error
+
+private:
+  void hold_and_wait(std::size_t index) {
+    all_hold_.arrive_and_wait();
+    auto inner = [this, index]() -> awaitable<void> {
+      auto nothing = sync_to_async([] {}, {.limiter = &limiters_[(index + 1) % limiters_.size()], .name = "second"});
+      co_await nothing();
+    };
+    async_to_sync(inner, second_)();
+  }
+
+  std::deque<capacity_limiter> limiters_;
+  std::barrier<> all_hold_;
+  const async_options second_;
+};
+
+template <class F>
+auto from_main(F coroutine_fn) {
+  return async_to_sync(coroutine_fn)();
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("two calls that wait for each other's limiter: the youngest ends with deadlock_error, the other goes on") {
+  wait_reports reports;
+  ring two(2);
+  CHECK(from_main([&] { return two.run(); }) == 1);
+  CHECK(reports.count(wait_report::kind::deadlock) == 1);
+  CHECK(two.limiter(0).stats().borrowed == 0);
+  CHECK(two.limiter(1).stats().borrowed == 0);
+}
+
+TEST_CASE("the report of a deadlock names every thread with its kernel id, every call with its place, and the fix") {
+  wait_reports reports;
+  ring two(2);
+  REQUIRE(from_main([&] { return two.run(); }) == 1);
+  CAPTURE(two.report);
+  CHECK(has(two.report, "2 threads wait for each other") == false);  // the summary is the error's own
+  CHECK(has(two.report, "deadlock"));
+  CHECK(has(two.report, "thread 'bothworlds-"));
+  CHECK(has(two.report, "async_to_sync at "));
+  CHECK(has(two.report, "sync_to_async \"first\" at "));
+  CHECK(has(two.report, "sync_to_async \"second\" at "));
+  CHECK(has(two.report, "deadlock_test.cpp:"));
+  CHECK(has(two.report, "a capacity limiter with 1 token taken"));
+  CHECK(has(two.report, "refused "));
+  CHECK(has(two.report, "fix "));
+  CAPTURE(two.json);
+  CHECK(has(two.json, "\"kind\":\"deadlock\""));
+  CHECK(has(two.json, "\"kernel_id\":"));
+  CHECK(has(two.json, "\"label\":\"queued for\""));
+  CAPTURE(two.dot);
+  CHECK(has(two.dot, "digraph waits {"));
+  CHECK(has(two.dot, "[label=\"held by\"]"));
+}
+
+TEST_CASE("portal_cycle: a cycle of three, and one with a tail behind it, is found and named") {
+  wait_reports reports;
+  ring three(3);
+  const int refused = from_main([&]() -> awaitable<int> {
+    const auto executor = co_await asio::this_coro::executor;
+    auto cycle = [&]() -> awaitable<void> {
+      CHECK(co_await three.run() == 1);
+    };
+    const child_task members(executor, cycle);
+    // Hangs behind the cycle, holds nothing that it needs, and is not made its victim.
+    auto nothing = [] {};
+    auto tail = [&]() -> awaitable<void> {
+      auto call = sync_to_async(nothing, {.limiter = &three.limiter(0), .name = "tail"});
+      co_await call();
+    };
+    const child_task behind(executor, tail);
+    co_await behind.join();
+    co_await members.join();
+    co_return 0;
+  });
+  CHECK(refused == 0);
+  CHECK(reports.count(wait_report::kind::deadlock) == 1);
+}
+
+TEST_CASE("a cycle through the lane of thread-sensitive calls and a limiter is found") {
+  wait_reports reports;
+  capacity_limiter limiter(1);
+  std::barrier<> both_hold(2);
+  int refused = 0;
+  const auto waits_for = [&](sync_options options) {
+    return [&, options] {
+      both_hold.arrive_and_wait();
+      auto inner = [&]() -> awaitable<void> {
+        auto nothing = sync_to_async([] {}, options);
+        co_await nothing();
+      };
+      async_to_sync(inner)();
+    };
+  };
+  run_async_root([&]() -> awaitable<void> {
+    // Bare coroutines of an async root: the lane is the process's, and they are two chains.
+    const auto executor = co_await asio::this_coro::executor;
+    const auto member = [&](sync_options first, sync_options second) -> awaitable<void> {
+      auto body = waits_for(second);
+      auto call = sync_to_async(body, first);
+      try {
+        co_await call();
+      } catch (const deadlock_error&) {
+        ++refused;
+      }
+    };
+    auto one = [&] { return member(thread_sensitive, {.limiter = &limiter}); };
+    auto other = [&] { return member({.limiter = &limiter}, thread_sensitive); };
+    const child_task a(executor, one);
+    const child_task b(executor, other);
+    co_await a.join();
+    co_await b.join();
+  });
+  CHECK(refused == 1);
+}
+
+TEST_CASE("blocked_before_detector: a deadlock that only was reported is ended once the policy says so") {
+  wait_reports reports(on_deadlock::report_only);
+  ring two(2);
+  std::thread other([&] {
+    const wait_report first = reports.first(wait_report::kind::deadlock);
+    CHECK(first.number() > 0);
+    reports.configure(on_deadlock::throw_error);
+  });
+  CHECK(from_main([&] { return two.run(); }) == 1);
+  other.join();
+  CHECK(reports.count(wait_report::kind::deadlock) == 1);
+}
+
+TEST_CASE("ticking_timer_hides_cycle: timers that tick on the loop hide nothing") {
+  wait_reports reports;
+  ring two(2);
+  const int refused = from_main([&]() -> awaitable<int> {
+    const auto executor = co_await asio::this_coro::executor;
+    const heartbeat ticking(executor);
+    co_return co_await two.run();
+  });
+  CHECK(refused == 1);
+}
+
+TEST_CASE("what can end by itself is no deadlock: a timeout") {
+  wait_reports reports;
+  ring two(2, {.timeout = std::chrono::milliseconds(1500)});
+  const int refused = from_main([&]() -> awaitable<int> {
+    int deadlocks = 0;
+    try {
+      deadlocks = co_await two.run();
+    } catch (const error& e) {
+      CHECK(e.code() == errc::timed_out);
+    }
+    co_return deadlocks;
+  });
+  CHECK(refused == 0);
+  CHECK(reports.count(wait_report::kind::deadlock) == 0);
+}
+
+TEST_CASE("raw_thread_join: sync code that joins a thread which needs its lane is a stall, reported and taken back") {
+  wait_reports reports(on_deadlock::throw_error, std::chrono::milliseconds(300));
+  gate let_go;
+  std::thread raw;
+  run_async_root([&]() -> awaitable<void> {
+    auto holder = [&] {
+      // Its loop needs the lane that this callable holds. The join is played by a gate, so that the case can end.
+      raw = std::thread([] {
+        run_async_root([]() -> awaitable<void> {
+          auto call = sync_to_async([] {}, {.thread_sensitive = true, .name = "needs the lane"});
+          co_await call();
+        });
+      });
+      let_go.wait();
+    };
+    auto watcher = [&] {
+      const wait_report stall = reports.first(wait_report::kind::stall);
+      const std::string text = stall.to_string();
+      CAPTURE(text);
+      CHECK(has(text, "needs the lane"));
+      CHECK(has(text, "holds the lane"));
+      CHECK(has(text, "the thread of the thread-sensitive calls"));
+      let_go.open();
+      CHECK(reports.first(wait_report::kind::stall_over).number() == stall.number());
+    };
+    const auto executor = co_await asio::this_coro::executor;
+    auto hold = [&]() -> awaitable<void> {
+      auto call = sync_to_async(holder, {.thread_sensitive = true, .name = "holds the lane"});
+      co_await call();
+    };
+    const child_task held(executor, hold);
+    auto watch = sync_to_async(watcher);
+    co_await watch();
+    co_await held.join();
+  });
+  raw.join();
+  CHECK(reports.count(wait_report::kind::deadlock) == 0);
+}
+
+TEST_CASE("loop_never_run: a call to a loop that nobody runs is reported as a stall") {
+  wait_reports reports(on_deadlock::throw_error, std::chrono::milliseconds(300));
+  asio::io_context loop(1);
+  auto body = [] { return async_to_sync(answer)(); };
+  auto call = sync_to_async(body);
+  int result = 0;
+  asio::co_spawn(loop, [&]() -> awaitable<void> { result = co_await call(); }, asio::detached);
+  loop.run_one();  // awaits the callable, and then nobody runs the loop
+  const wait_report stall = reports.first(wait_report::kind::stall);
+  CHECK(has(stall.to_string(), "the loop it is to run on"));
+  loop.run();
+  CHECK(result == 42);
+  CHECK(reports.first(wait_report::kind::stall_over).number() == stall.number());
+}
+
+TEST_CASE("dump_under_load: who waits can be asked at any time, and takes no lock of the user's") {
+  std::atomic<bool> done{false};
+  std::thread asking([&] {
+    while (!done) {
+      const wait_report now = current_waits();
+      if (now.what() != wait_report::kind::snapshot || now.to_string(report_format::json).empty()) std::abort();
+    }
+  });
+  from_main([]() -> awaitable<void> {
+    const auto executor = co_await asio::this_coro::executor;
+    auto some_calls = []() -> awaitable<void> {
+      auto nested = [] { return async_to_sync(sensitive_answer)(); };
+      auto call = sync_to_async(nested);
+      for (int i = 0; i < 50; ++i) CHECK(co_await call() == 42);
+    };
+    std::deque<child_task> children;
+    for (int i = 0; i < 4; ++i) children.emplace_back(executor, some_calls);
+    for (const child_task& child : children) co_await child.join();
+  });
+  done = true;
+  asking.join();
+}
+
+TEST_CASE("a snapshot shows a blocked thread, the call it waits in, and what that waits for") {
+  gate running;
+  gate let_go;
+  std::thread caller([&] {
+    from_main([&]() -> awaitable<void> {
+      auto body = [&] {
+        running.open();
+        let_go.wait();
+      };
+      auto call = sync_to_async(body, {.name = "slow"});
+      co_await call();
+    });
+  });
+  running.wait();
+  CHECK(comes_true([&] { return has(current_waits().to_string(), "async_to_sync at "); }));
+  CHECK(has(current_waits().to_string(), "sync_to_async \"slow\""));
+  let_go.open();
+  caller.join();
+}
