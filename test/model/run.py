@@ -66,7 +66,7 @@ def verify(model: Path, defines: list[str], wanted_refuted: bool) -> str:
         # -DSAFETY: assertions and invalid end states; -DNOFAIR and the like follow from it.
         output += call("gcc", "-O0", "-w", "-DSAFETY", "-DCOLLAPSE", "-o", "pan", "pan.c")
         # -m: how deep a run may be. A search that had to stop there is none.
-        output += call("./pan", "-m1000000", "-w22", "-n",)
+        output += call("timeout", "200", "./pan", "-m1000000", "-w22", "-n",)
         found = re.search(r"errors: (\d+)", output)
         if "Error:" in output or not found or "max search depth too small" in output or "out of memory" in output:
             return output
