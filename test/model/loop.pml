@@ -13,7 +13,8 @@
 // the io_context once it is closed, and what is pushed is run, dropped or handed back, exactly once.
 //
 // The lane's parker is taken to be what parker.pml shows it is: a token. Asio is a number of handlers that are ready.
-// With FAR a thread-sensitive call comes from another thread, instead of the one that blocks. With CLOSES the owner's thread ends after the call, while a remote call of a task left behind still comes.
+// With FAR there are two thread-sensitive calls, which do not block, and one of them comes from another thread. With
+// CLOSES the owner's thread ends after that, while the remote call, of a task left behind, still comes.
 //
 //! check
 //! check  FAR
