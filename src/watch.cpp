@@ -14,7 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
-#include <set>
+#include <unordered_map>
 
 namespace bothworlds {
 namespace detail {
@@ -44,7 +44,7 @@ private:
 
   // The thread that looks.
   std::vector<std::uint64_t> seen_;   // deadlocks, the last time
-  std::set<std::uint64_t> reported_;  // deadlocks that stay
+  std::unordered_map<std::uint64_t, unsigned> numbers_;  // of the deadlocks that were reported and are still there
   unsigned deadlocks_ = 0;
   stall_list stalls_;
 };
@@ -118,14 +118,16 @@ void waits_watch::handle(const wait_graph& graph, const std::vector<wait_graph::
     policy = options_.policy;
   }
   std::vector<std::uint64_t> seen;
+  for (const wait_graph::cycle& found : cycles) seen.push_back(found.identity);
+  std::erase_if(numbers_, [&](const auto& one) { return std::find(seen.begin(), seen.end(), one.first) == seen.end(); });
   for (const wait_graph::cycle& found : cycles) {
-    seen.push_back(found.identity);
     if (std::find(seen_.begin(), seen_.end(), found.identity) == seen_.end()) continue;
-    const bool known = reported_.contains(found.identity);
-    if (known && policy == on_deadlock::report_only) continue;
+    const auto [at, fresh] = numbers_.try_emplace(found.identity, deadlocks_ + 1);
+    if (fresh) ++deadlocks_;
+    if (!fresh && policy == on_deadlock::report_only) continue;
     wait_report_data data = graph.report(&found);
     data.what = wait_report::kind::deadlock;
-    data.number = ++deadlocks_;
+    data.number = at->second;
     const auto threads = std::count_if(found.members.begin(), found.members.end(), [&](std::size_t member) {
       return data.nodes[member].what == reported_node::kind::thread;
     });
@@ -135,15 +137,12 @@ void waits_watch::handle(const wait_graph& graph, const std::vector<wait_graph::
                "              timeout (async_options::timeout) ends such a wait as well";
     if (policy == on_deadlock::throw_error) data.refused = found.youngest;
     const wait_report report(std::make_shared<const wait_report_data>(std::move(data)));
-    if (policy == on_deadlock::throw_error &&
-        !graph.refuse(found.youngest,
-                      std::make_exception_ptr(deadlock_error(graph.where(found.youngest), report)))) {
-      --deadlocks_;
-      continue;  // it has moved after all: a cancellation came
-    }
-    if (!known) publish(report);
-    if (policy == on_deadlock::report_only) reported_.insert(found.identity);
+    // First, so that whoever gets the error finds that it was reported.
+    if (fresh) publish(report);
     if (policy == on_deadlock::abort) std::abort();
+    // It may have moved after all, where a cancellation came.
+    if (policy == on_deadlock::throw_error)
+      graph.refuse(found.youngest, std::make_exception_ptr(deadlock_error(graph.where(found.youngest), report)));
   }
   seen_ = std::move(seen);
 }
