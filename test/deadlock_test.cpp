@@ -10,9 +10,12 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <barrier>
+#include <cstdlib>
 #include <deque>
 #include <memory>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -315,4 +318,115 @@ TEST_CASE("a snapshot shows a blocked thread, the call it waits in, and what tha
   CHECK(has(current_waits().to_string(), "sync_to_async \"slow\""));
   let_go.open();
   caller.join();
+}
+
+namespace {
+
+/// A program whose answer is known: members that each hold one resource and, once all of them do, need another one, or
+/// none. A resource is held by one member at most, so the members that wait for each other form a graph in which
+/// everybody has one successor, and each of its cycles is one deadlock. Resource 0 may be the process's lane.
+class held_resources {
+public:
+  /// `pool`: with a worker for each member, because those wait for each other in ways that it cannot see.
+  held_resources(std::mt19937& random, worker_pool& pool, bool with_lane)
+      : pool_(pool), with_lane_(with_lane), members_(2 + random() % 4), all_hold_(static_cast<std::ptrdiff_t>(members_)) {
+    const std::size_t resources = members_ + random() % 2;
+    for (std::size_t i = 0; i < resources; ++i) limiters_.emplace_back(1U);
+    for (std::size_t i = 0; i < members_; ++i)
+      needs_.push_back(random() % 6 == 0 ? nothing : (i + (random() % 6 != 0) + random() % (resources - 1)) % resources);
+  }
+
+  int cycles() const {
+    int found = 0;
+    for (std::size_t first = 0; first < members_; ++first) {
+      std::size_t at = needs_[first];
+      bool is_first = true;  // counted at its lowest member
+      for (std::size_t steps = 0; waits_for_member(at) && at != first && steps < members_; ++steps) {
+        is_first = is_first && at > first;
+        at = needs_[at];
+      }
+      // Who needs what it holds itself waits for nobody: a chain counts once. The lane serves it nested.
+      if (at == first && is_first && needs_[first] != first) ++found;
+    }
+    return found;
+  }
+
+  /// Runs all members as coroutines of a loop of this thread's. How many ended with deadlock_error.
+  int run() {
+    std::atomic<int> refused{0};
+    run_async_root([&]() -> awaitable<void> {
+      const auto executor = co_await asio::this_coro::executor;
+      std::deque<child_task> children;
+      for (std::size_t i = 0; i < members_; ++i) {
+        auto one = [&, i]() -> awaitable<void> {
+          auto body = [&, i] { hold(i); };
+          auto call = sync_to_async(body, options_of(i));
+          try {
+            co_await call();
+          } catch (const deadlock_error&) {
+            ++refused;
+          }
+        };
+        children.emplace_back(executor, one);
+      }
+      for (const child_task& child : children) co_await child.join();
+    });
+    return refused;
+  }
+
+private:
+  static constexpr std::size_t nothing = static_cast<std::size_t>(-1);
+
+  bool waits_for_member(std::size_t needed) const { return needed < members_; }
+
+  sync_options options_of(std::size_t resource) {
+    if (with_lane_ && resource == 0) return thread_sensitive;
+    return {.pool = &pool_, .limiter = &limiters_[resource]};
+  }
+
+  void hold(std::size_t index) {
+    all_hold_.arrive_and_wait();
+    if (needs_[index] == nothing) return;
+    auto inner = [&]() -> awaitable<void> {
+      auto need = sync_to_async([] {}, options_of(needs_[index]));
+      co_await need();
+    };
+    async_to_sync(inner)();
+  }
+
+  worker_pool& pool_;
+  const bool with_lane_;
+  const std::size_t members_;
+  std::deque<capacity_limiter> limiters_;
+  std::vector<std::size_t> needs_;  // of each member: a resource; the member of that number holds it
+  std::barrier<> all_hold_;
+};
+
+}  // namespace
+
+TEST_CASE("random programs with a known answer: every deadlock is reported, every other program completes") {
+  wait_reports reports;
+  constexpr unsigned at_once = 8;
+  worker_pool pool({.soft_limit = 5 * at_once});
+  const unsigned rounds = std::getenv("BOTHWORLDS_TEST_LONG") ? 500 : 5;
+  int expected = 0;
+  for (unsigned round = 0; round < rounds; ++round) {
+    std::deque<std::thread> threads;
+    for (unsigned number = 0; number < at_once; ++number) {
+      std::seed_seq seed{round, number};
+      std::mt19937 random(seed);
+      // One of them at a time uses the lane, which the process has only one of.
+      auto program = std::make_shared<held_resources>(random, pool, number == 0);
+      expected += program->cycles();
+      threads.emplace_back([program, number, round] {
+        const int refused = program->run();
+        CAPTURE(round);
+        CAPTURE(number);
+        CHECK(refused == program->cycles());
+      });
+    }
+    for (std::thread& one : threads) one.join();
+  }
+  CHECK(expected > 10);
+  CHECK(reports.count(wait_report::kind::deadlock) == static_cast<std::size_t>(expected));
 }
