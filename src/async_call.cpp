@@ -262,9 +262,7 @@ void async_call::wait(thread_state& thread, loop* owned, bool root) {
     }
     // A root call wants its loop back. Below a root call a helper may keep it as long as it likes.
     if (root) owned->ask_back();
-    falls_asleep(nullptr);
     park(mine);
-    thread_record::wakes_up();
   }
   if (!owned) return;
   if (!root) {
@@ -288,9 +286,20 @@ void async_call::falls_asleep(const loop* in) noexcept {
 
 void async_call::park(lane& where) {
   const auto never = std::chrono::steady_clock::time_point::max();
-  if (loop_ && patience_ == never) return where.parking().park();
+  // Asleep as far as others may see only while it does sleep: what follows changes the call.
+  const auto sleep_until = [&](std::chrono::steady_clock::time_point end) {
+    falls_asleep(nullptr);
+    const bool woken = where.parking().park_until(end);
+    thread_record::wakes_up();
+    return woken;
+  };
+  if (loop_ && patience_ == never) {
+    falls_asleep(nullptr);
+    where.parking().park();
+    return thread_record::wakes_up();
+  }
   const auto next_look = std::chrono::steady_clock::now() + stop_check_interval;
-  if (where.parking().park_until(loop_ ? patience_ : std::min(patience_, next_look))) return;
+  if (sleep_until(loop_ ? patience_ : std::min(patience_, next_look))) return;
   if (!loop_) {
     // Twice in a row, so that a loop that is stopped and restarted is left alone.
     const bool stopped = node_->foreign()->stopped();

@@ -119,6 +119,7 @@ void loop::wake() noexcept {
 
 void loop::execute(ref_ptr<const chain_node> node, continuation function, bool may_run_now) {
   if (may_run_now && turns_here()) {
+    thread_record::stirs();
     const node_scope scope(node.get());
     try {
       function();

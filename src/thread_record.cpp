@@ -65,6 +65,11 @@ void thread_record::wakes_up() noexcept {
   self->asleep_ = false;
 }
 
+void thread_record::stirs() noexcept {
+  const thread_record* const self = this_thread_state().record.get();
+  if (self && self->asleep_) wakes_up();
+}
+
 std::string thread_record::name() const {
   char name[16] = "";
   ::pthread_getname_np(handle_, name, sizeof name);

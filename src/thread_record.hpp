@@ -32,6 +32,9 @@ public:
   /// there is no memory for that the graph takes it for one that runs.
   static void falls_asleep(const async_call* call, const loop* in) noexcept;
   static void wakes_up() noexcept;
+  /// The calling thread is about to change what others may read while it sleeps. Asio tells nobody when it has woken in a
+  /// loop and runs a handler, so whatever such a handler can reach of that calls this first.
+  static void stirs() noexcept;
   /// Lists the calling thread, so that reports can name it. Null: no memory.
   static thread_record* of_this_thread() noexcept;
   /// The thread ends.
@@ -54,7 +57,7 @@ private:
   const ::pthread_t handle_;
   const int kernel_id_;
   spin_mutex mutex_;
-  bool asleep_ = false;               // mutex_; so are the next two, which describe the sleep
+  bool asleep_ = false;               // mutex_, and only its own thread writes; the next two describe the sleep
   const async_call* call_ = nullptr;
   const loop* in_ = nullptr;
 };

@@ -90,6 +90,7 @@ may_block_scope::may_block_scope(crossing* call)
       driving_(std::exchange(thread_.driving, nullptr)),
       node_(thread_.node),
       fork_generation_(fork_generation()) {
+  thread_record::stirs();
   thread_.blocking = this;
 }
 
