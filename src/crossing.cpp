@@ -133,14 +133,17 @@ void crossing::dispatch() {
 void crossing::grant(ref_ptr<crossing> next) noexcept {
   while (next) {
     const ref_ptr<crossing> call = std::move(next);
+    std::exception_ptr why;  // goes with the call: this thread is to keep no hold of it
     try {
       call->hand_over(false);
     } catch (...) {
-      if (!call->try_claim()) return;  // cancelled meanwhile: who did it passes the token on
-      call->failure_ = std::current_exception();
-      call->discard();
-      next = ref_ptr<crossing>(call).detach()->finish();
+      why = std::current_exception();
     }
+    // Claimed: it was cancelled meanwhile, and who did that passes the token on.
+    if (!why || !call->try_claim()) return;
+    call->failure_ = std::move(why);
+    call->discard();
+    next = ref_ptr<crossing>(call).detach()->finish();
   }
 }
 

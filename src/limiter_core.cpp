@@ -154,8 +154,8 @@ void limiter_core::orphaned() noexcept {
       stranded = stop_waiting(queue_.front());
     }
     if (!stranded->try_claim()) continue;
-    const std::exception_ptr why = std::make_exception_ptr(no_tokens_ever(stranded->where()));
-    stranded.detach()->refuse(why);
+    std::exception_ptr why = std::make_exception_ptr(no_tokens_ever(stranded->where()));
+    stranded.detach()->refuse(std::move(why));
   }
 }
 
