@@ -16,6 +16,7 @@
 #include <bothworlds/worker_pool.hpp>
 
 #include <boost/asio/bind_executor.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <doctest/doctest.h>
 
