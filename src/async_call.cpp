@@ -56,7 +56,7 @@ async_call::async_call(std::source_location where) noexcept
 
 async_call::~async_call() = default;
 
-void async_call::block(const async_options& options) {
+void async_call::block(const async_options& options, loop* elsewhere) {
   thread_state& thread = this_thread_state();
   if (!thread.own_lane) thread.own_lane = new lane(lane::kind::of_a_thread);
   if (options.timeout != no_timeout)
@@ -69,7 +69,9 @@ void async_call::block(const async_options& options) {
   const ref_ptr<async_call> self(this);
   value_cell* const values = current_cell();
   if (values) values_.begin(values->share());
-  if (caller && !options.force_new_loop)
+  if (elsewhere)
+    block_on(*elsewhere, thread, options, caller);
+  else if (caller && !options.force_new_loop)
     block_on_loop_of(*caller, thread, options);
   else
     block_on_own_loop(thread, options, caller);
@@ -164,15 +166,18 @@ void async_call::block_on_own_loop(thread_state& thread, const async_options& op
   wait(thread, &mine, true);
 }
 
+void async_call::block_on(loop& target, thread_state& thread, const async_options& options,
+                          crossing* caller) {
+  if (!loop_) loop_ = &target;  // a portal has set it already, and may be using it to cancel this call
+  const blocking_scope scope(*this, caller, options.stop);
+  intrusive_ptr_add_ref(this);
+  if (!target.push(start_op_)) started(&start_op_, false);
+  wait(thread, &target.owner() == waiter_.get() ? &target : nullptr, false);
+}
+
 void async_call::block_on_loop_of(crossing& caller, thread_state& thread,
                                   const async_options& options) {
-  if (loop* own = caller.awaiting_loop()) {
-    loop_ = own;
-    const blocking_scope scope(*this, &caller, options.stop);
-    intrusive_ptr_add_ref(this);
-    if (!own->push(start_op_)) started(&start_op_, false);
-    return wait(thread, &own->owner() == waiter_.get() ? own : nullptr, false);
-  }
+  if (loop* own = caller.awaiting_loop()) return block_on(*own, thread, options, &caller);
   const foreign_awaiter& awaiter = *caller.awaiting_foreign();
   const auto refuse = [&] {
     throw error(errc::loop_stopped, where_,
@@ -370,6 +375,11 @@ void async_call::time_is_over() {
   emit();
 }
 
+void async_call::cut() noexcept {
+  cut_.store(true, std::memory_order_relaxed);
+  request_cancel(asio::cancellation_type::terminal);
+}
+
 void async_call::emit() {
   if (!signal_) return;
   const unsigned types = cancel_types_.exchange(0, std::memory_order_acq_rel);
@@ -416,8 +426,8 @@ void async_call::started(loop_op* base, bool deliver) noexcept {
   const ref_ptr<async_call> self(static_cast<op*>(base)->call_, false);
   if (deliver) return self->loop_->start(*self);
   self->fail(std::make_exception_ptr(
-      error(errc::loop_stopped, self->where_, "the thread of the loop that awaits this callable has ended",
-            "  fix  let that thread wait for its callables\n")));
+      error(errc::loop_stopped, self->where_, "the loop that was to run this call has ended",
+            "  fix  let the thread of that loop wait for its callables; stop a portal after its last call\n")));
   self->finish(value_cell());
 }
 
@@ -426,13 +436,16 @@ void async_call::rethrow_failure() {
   if (gave_up_because_) std::rethrow_exception(std::move(gave_up_because_));
   if (start_.load(std::memory_order_acquire) == start::refused) std::rethrow_exception(refusal_);
   if (!failure_) return;
-  if (timed_out_) {
+  const bool cut = cut_.load(std::memory_order_relaxed);
+  if (timed_out_ || cut) {
     try {
       std::rethrow_exception(std::move(failure_));
     } catch (const boost::system::system_error& failure) {
       if (failure.code() != asio::error::operation_aborted) throw;
     }
-    throw timeout_error();
+    if (timed_out_) throw timeout_error();
+    throw error(errc::loop_stopped, where_, "the call was cancelled because its loop is to stop",
+                "  fix  stop a portal after its last call, or with stop_policy::wait\n");
   }
   std::rethrow_exception(std::move(failure_));
 }

@@ -6,6 +6,7 @@
 #include <bothworlds/async_options.hpp>
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/blocking_options.hpp>
+#include <bothworlds/blocking_portal.hpp>
 #include <bothworlds/blocking_region.hpp>
 #include <bothworlds/capacity_limiter.hpp>
 #include <bothworlds/channel.hpp>

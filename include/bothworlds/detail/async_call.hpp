@@ -57,7 +57,8 @@ public:
 
   /// Runs the coroutine on the loop that the calling thread's situation asks for ("Where code runs"), and blocks
   /// until it has ended. Throws what keeps it from being run; its own failure is in rethrow_failure().
-  void block(const async_options& options);
+  /// `elsewhere`: on this loop, which another thread drives, whatever the situation.
+  void block(const async_options& options, loop* elsewhere = nullptr);
 
   /// Any thread. The coroutine's cancellation signal is emitted on its own executor, never from here.
   void request_cancel(asio::cancellation_type type) noexcept override;
@@ -70,6 +71,8 @@ public:
   /// When it is to be cancelled, and that this is now; on its executor.
   std::chrono::steady_clock::time_point deadline() const noexcept { return deadline_; }
   void time_is_over();
+  /// Its loop is to stop: cancels it, and an operation_aborted that comes of that is errc::loop_stopped. Any thread.
+  void cut() noexcept;
 
 protected:
   ~async_call() override;
@@ -83,6 +86,8 @@ protected:
 private:
   friend class coroutine_scope;
   friend class loop;
+  friend class portal_core;
+  friend class portal_task;
   friend class resident;
   friend class sensitive_scope;
   friend struct coroutine_access;
@@ -108,6 +113,7 @@ private:
 
   // The one who waits.
   void block_on_own_loop(thread_state& thread, const async_options& options, crossing* caller);
+  void block_on(loop& target, thread_state& thread, const async_options& options, crossing* caller);
   void block_on_loop_of(crossing& caller, thread_state& thread, const async_options& options);
   void take_place_of(const crossing* caller);
   void start_on(const ref_ptr<chain_node>& node);
@@ -143,6 +149,7 @@ private:
   std::atomic<start> start_{start::open};
   std::exception_ptr refusal_;  // of who refuses it, before start_ says so; then constant
   std::atomic<outcome> outcome_{outcome::pending};
+  std::atomic<bool> cut_{false};  // any thread sets, before it cancels; who waits reads, afterwards
   bool timed_out_ = false;
   asio::cancellation_signal* signal_ = nullptr;  // null: not begun yet, or ended
   asio::cancellation_signal own_signal_;         // of a fresh coroutine; the executor

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "completion.hpp"
+
+#include "blocked_thread.hpp"
+#include "thread_state.hpp"
+
+#include <mutex>
+
+namespace bothworlds::detail {
+
+void completion::set() noexcept {
+  for (;;) {
+    ref_ptr<lane> woken;
+    {
+      const std::lock_guard lock(mutex_);
+      set_.store(true, std::memory_order_release);
+      if (waiters_.empty()) return;
+      woken = std::move(waiters_.front().thread);
+      waiters_.pop_front();
+    }
+    woken->wake();
+  }
+}
+
+bool completion::wait_until(clock::time_point deadline) {
+  if (is_set()) return true;
+  thread_state& thread = this_thread_state();
+  if (!thread.own_lane) thread.own_lane = new lane(lane::kind::of_a_thread);
+  lane& mine = *thread.own_lane;
+  waiter self{thread.own_lane, {}};
+  {
+    const std::lock_guard lock(mutex_);
+    if (is_set()) return true;
+    waiters_.push_back(self);
+  }
+  blocked_thread blocked(thread, mine);
+  bool late = false;
+  while (!is_set() && !late) {
+    if (work* item = blocked.next())
+      blocked.run(item);
+    else if (deadline == clock::time_point::max())
+      mine.parking().park();
+    else
+      late = !mine.parking().park_until(deadline);
+  }
+  const std::lock_guard lock(mutex_);
+  if (self.hook.is_linked()) waiters_.erase(waiters_.iterator_to(self));
+  return is_set();
+}
+
+}  // namespace bothworlds::detail
