@@ -252,6 +252,22 @@ channel_core::attempt channel_core::try_receive(void* into, bool coroutine) noex
   return receive_now(into, after);
 }
 
+void channel_core::take_buffer(void* into) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!given_back_.empty()) return;  // comes first, by way of receive_now()
+    for (; size_ != 0; --size_) load_at_end_of(into);
+  }
+  for (;;) {
+    aftermath after;
+    const std::lock_guard lock(mutex_);
+    if (senders_.empty() || size_ == capacity_) return;
+    store(senders_.front().source());
+    ++size_;
+    after.woken = take_first(senders_, outcome::done);
+  }
+}
+
 void channel_core::enter(channel_wait& wait) noexcept {
   aftermath after;
   {

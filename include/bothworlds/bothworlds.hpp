@@ -9,11 +9,13 @@
 #include <bothworlds/blocking_portal.hpp>
 #include <bothworlds/blocking_region.hpp>
 #include <bothworlds/capacity_limiter.hpp>
+#include <bothworlds/byte_stream.hpp>
 #include <bothworlds/channel.hpp>
 #include <bothworlds/context.hpp>
 #include <bothworlds/deadlock.hpp>
 #include <bothworlds/ensure.hpp>
 #include <bothworlds/error.hpp>
+#include <bothworlds/stream.hpp>
 #include <bothworlds/sync_options.hpp>
 #include <bothworlds/sync_to_async.hpp>
 #include <bothworlds/thread_sensitive.hpp>

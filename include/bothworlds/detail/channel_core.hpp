@@ -103,11 +103,16 @@ protected:
   /// not keep its loop to itself.
   attempt try_send(void* from, bool coroutine) noexcept;
   attempt try_receive(void* into, bool coroutine) noexcept;
+  /// Moves all that is in the buffer to the end of the std::vector<T> at `into`, which has room for
+  /// it.
+  void take_buffer(void* into) noexcept;
 
   // With the mutex held; `from` is a T, `into` a std::optional<T>.
   virtual void store(void* from) noexcept = 0;  // at the end of the buffer, which has room
   virtual void load(void* into) noexcept = 0;   // from its beginning
   virtual void hand_over(void* from, void* into) noexcept = 0;
+  virtual void load_at_end_of(
+      void* into) noexcept = 0;  // of a std::vector<T>, from the buffer's beginning
 
 private:
   friend class channel_wait;

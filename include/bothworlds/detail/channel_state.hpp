@@ -17,6 +17,7 @@
 #include <optional>
 #include <source_location>
 #include <utility>
+#include <vector>
 
 namespace bothworlds::detail {
 
@@ -49,6 +50,11 @@ public:
   attempt receive_in_coroutine(slot& item) noexcept { return try_receive(&item, true); }
   attempt send_from_thread(T& item) noexcept { return try_send(&item, false); }
   attempt receive_in_thread(slot& item) noexcept { return try_receive(&item, false); }
+  /// Without waiting, all that is in the buffer now.
+  void receive_buffer(std::vector<T>& into) {
+    into.reserve(into.size() + capacity());
+    take_buffer(&into);
+  }
 
   bool send_blocking(T&& item, const blocking_options& options, std::source_location where) {
     check_may_block("channel::send_blocking", where, nullptr);
@@ -79,9 +85,15 @@ private:
     next_in_ = next_in_ + 1 == capacity() ? 0 : next_in_ + 1;
   }
   void load(void* into) noexcept override {
-    slot& oldest = buffer_[next_out_];
-    static_cast<slot*>(into)->emplace(*std::move(oldest));
-    oldest.reset();
+    static_cast<slot*>(into)->emplace(*std::move(buffer_[next_out_]));
+    forget_oldest();
+  }
+  void load_at_end_of(void* into) noexcept override {
+    static_cast<std::vector<T>*>(into)->push_back(*std::move(buffer_[next_out_]));
+    forget_oldest();
+  }
+  void forget_oldest() noexcept {
+    buffer_[next_out_].reset();
     next_out_ = next_out_ + 1 == capacity() ? 0 : next_out_ + 1;
   }
   void hand_over(void* from, void* into) noexcept override {
