@@ -10,15 +10,18 @@ import argparse
 import contextlib
 import fnmatch
 import http.client
+import http.server
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -42,6 +45,16 @@ def binary(name):
 
 def run(*command, **options):
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, **options)
+
+
+class Skipped(Exception):
+    """Raised by a case that cannot run here, with what is missing."""
+
+
+def need(program, what):
+    """What `tools/setup --all` installs may not be there."""
+    if not os.path.exists(binary(program)):
+        raise Skipped(f"{program} is not built: {what} is not installed (tools/setup --all)")
 
 
 def check(condition, *context):
@@ -202,6 +215,144 @@ def _():
     size = path.stat().st_size if path.exists() else 0
     check(result.returncode == 0 and result.stderr == "", result)
     check(result.stdout == f"{path} has {size} bytes\n", result.stdout)
+
+
+@case("row_cursor: a blocking query is walked row by row, and the loop goes on meanwhile")
+def _():
+    result = run(binary("row_cursor"))
+    check(result.returncode == 0 and result.stderr == "", result)
+    heaviest = sorted(((i * 7919 % 1000003, i) for i in range(1, 300001)), reverse=True)[:3]
+    expected = "".join(f"ship {i}: {tons} tons\n" for tons, i in heaviest)
+    check(result.stdout == expected + "The clock ticked meanwhile.\n", result.stdout)
+
+
+@case("download gets several files at once by libcurl's blocking interface, and says what it did not get")
+def _():
+    need("download", "libcurl")
+    sizes = {"/small": 10, "/large": 300_000}
+    all_here = threading.Barrier(len(sizes))
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path not in sizes:
+                return self.send_error(404)
+            all_here.wait(PATIENCE)  # one after the other, they would wait here for ever
+            self.send_response(200)
+            self.send_header("Content-Length", str(sizes[self.path]))
+            self.end_headers()
+            self.wfile.write(b"x" * sizes[self.path])
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_port}"
+        urls = [root + path for path in (*sizes, "/nowhere")]
+        result = run(binary("download"), *urls, env=dict(os.environ, no_proxy="127.0.0.1"))
+        server.shutdown()
+    check(result.returncode == 0 and result.stderr == "", result)
+    *got, missed = sorted(result.stdout.splitlines())
+    check(got == sorted(f"{size} bytes from {root}{path}" for path, size in sizes.items()), result.stdout)
+    check(missed.startswith(f"nothing from {root}/nowhere: "), result.stdout)
+
+
+@contextlib.contextmanager
+def redis_server():
+    """A Redis server of the test's own; gives its port."""
+    program = shutil.which("redis-server")
+    if not program:
+        raise Skipped("redis-server is not installed (tools/setup --all)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", scratch]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+            try:
+                said = ""
+                while "Ready to accept connections" not in said:
+                    line = server.stdout.readline()
+                    check(line, "redis-server did not come up:", said)
+                    said += line
+                yield port
+            finally:
+                server.terminate()
+                server.communicate(timeout=PATIENCE)
+
+
+@case("redis_client: many coroutines on one blocking connection, and a queue walked as a stream, with a real server")
+def _():
+    need("redis_client", "hiredis")
+    with redis_server() as port:
+        result = run(binary("redis_client"), str(port))
+    check(result.returncode == 0 and result.stderr == "", result)
+    ping, counter, missing, error, *queue = result.stdout.splitlines()
+    check([ping, counter, missing] == ["ping: PONG", "counter: 300", "missing: nothing"], result.stdout)
+    check(error.startswith("error: ") and "wrong number of arguments" in error, result.stdout)
+    check(queue == ["out of the queue: a letter", "out of the queue: a book"], result.stdout)
+    check_fails(run(binary("redis_client"), str(port)), 1, "cannot connect")
+
+
+class Guest:
+    """A WebSocket client of just enough protocol."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self.file = self.socket.makefile("rb")
+        self.socket.sendall(
+            f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        head = [self.file.readline()]
+        while head[-1] not in (b"\r\n", b""):
+            head.append(self.file.readline())
+        check(b" 101 " in head[0], head)
+        check(any(b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in line for line in head), head)
+
+    def say(self, text):
+        data = text.encode()
+        mask = b"\x01\x02\x03\x04"
+        masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(data))
+        self.socket.sendall(bytes([0x81, 0x80 | len(data)]) + mask + masked)
+
+    def hears(self):
+        kind, length = self.file.read(2)
+        check(kind == 0x81 and length < 126, kind, length)
+        return self.file.read(length).decode()
+
+    def leave(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.file.close()
+        self.socket.close()
+
+
+@case("chat: what one guest says, a synchronous handler tells everybody")
+def _():
+    with subprocess.Popen([binary("chat")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            port = int(re.search(r"ws://127\.0\.0\.1:(\d+)", server.stdout.readline())[1])
+            first = Guest(port)
+            first.say("hello?")
+            check(first.hears() == "guest 1: hello?")
+            second = Guest(port)
+            second.say("hello!")
+            for guest in (first, second):
+                check(guest.hears() == "guest 2: hello!")
+            for number in range(50):
+                first.say(f"line {number}")
+            for guest in (first, second):
+                for number in range(50):
+                    check(guest.hears() == f"guest 1: line {number}")
+            second.leave()
+            first.say("anybody left?")
+            check(first.hears() == "guest 1: anybody left?")
+            server.send_signal(signal.SIGTERM)
+            out, err = server.communicate(timeout=PATIENCE)
+            check(server.returncode == 0 and err == "", server.returncode, out, err)
+            check(out == "53 lines were said.\n", out)
+        finally:
+            server.kill()
 
 
 # --- the demo: command line ----------------------------------------------------------------------------------
@@ -510,6 +661,9 @@ def main():
             function()
             passed += 1
             print(f"ok      {title} ({time.monotonic() - begin:.1f} s)", flush=True)
+        except Skipped as missing:
+            skipped += 1
+            print(f"SKIPPED {title}: {missing}", flush=True)
         except Exception:  # whatever it is, the other cases are still worth running
             failed += 1
             print(f"FAILED  {title}\n{traceback.format_exc()}", flush=True)
