@@ -3,6 +3,8 @@
 #include "support/wait_reports.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/blocking_portal.hpp>
+#include <bothworlds/blocking_region.hpp>
 #include <bothworlds/capacity_limiter.hpp>
 #include <bothworlds/deadlock.hpp>
 
@@ -122,7 +124,7 @@ TEST_CASE("the report of a deadlock names every thread with its kernel id, every
   CHECK(has(two.dot, "[label=\"held by\"]"));
 }
 
-TEST_CASE("portal_cycle: a cycle of three, and one with a tail behind it, is found and named") {
+TEST_CASE("a cycle of three, and one with a tail behind it, is found and named") {
   wait_reports reports;
   ring three(3);
   const int refused = from_main([&]() -> awaitable<int> {
@@ -429,4 +431,34 @@ TEST_CASE("random programs with a known answer: every deadlock is reported, ever
   }
   CHECK(expected > 10);
   CHECK(reports.count(wait_report::kind::deadlock) == static_cast<std::size_t>(expected));
+}
+
+TEST_CASE("portal_cycle: portals whose loops block in calls of one another, two and three of them, with a tail") {
+  for (const std::size_t size : {2U, 3U}) {
+    CAPTURE(size);
+    wait_reports reports;
+    std::deque<blocking_portal> portals(size);
+    std::barrier<> all_block(static_cast<std::ptrdiff_t>(size + 1));
+    std::atomic<int> refused{0};
+    std::deque<std::thread> callers;
+    for (std::size_t i = 0; i < size; ++i)
+      callers.emplace_back([&, i] {
+        const auto on_its_loop = [&, i] {
+          const blocking_region may_block;
+          all_block.arrive_and_wait();
+          portals[(i + 1) % size].call([] {});
+        };
+        try {
+          portals[i].call(on_its_loop);
+        } catch (const deadlock_error& e) {
+          ++refused;
+          CHECK(has(e.report(), "a loop of async_to_sync"));
+        }
+      });
+    all_block.arrive_and_wait();
+    CHECK(portals[0].call([] { return 42; }) == 42);  // the tail: stands behind the cycle until it is broken
+    for (std::thread& caller : callers) caller.join();
+    CHECK(refused == 1);
+    CHECK(reports.count(wait_report::kind::deadlock) == 1);
+  }
 }
