@@ -23,6 +23,10 @@ std::atomic<std::uint32_t> forks{0};
 const int fork_handler = ::pthread_atfork(
     nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
 
+// Constant initialised and trivially destroyed, so that a look at it is a plain load. Set by the first look of a
+// thread; what it points to is `this_thread` below.
+constinit thread_local thread_state* known_state = nullptr;
+
 // Made again in place after fork(): what it owned belongs to threads that do not exist here, and its locks may
 // be held by them for ever, so it is forgotten, not destroyed.
 struct slot {
@@ -42,10 +46,13 @@ BOTHWORLDS_NOINLINE std::uint32_t fork_generation() noexcept {
   return forks.load(std::memory_order_relaxed);
 }
 
-BOTHWORLDS_NOINLINE thread_state& this_thread_state() {
+namespace {
+
+BOTHWORLDS_NOINLINE thread_state& make_thread_state() {
   thread_state& state = this_thread.state();
+  known_state = &state;
   const std::uint32_t generation = fork_generation();
-  if (state.fork_generation != generation) [[unlikely]] {
+  if (state.fork_generation != generation) {
     may_block_scope* const blocking = state.blocking;
     value_cell* const values = state.values;
     const void* const values_loop = state.values_loop;
@@ -59,6 +66,15 @@ BOTHWORLDS_NOINLINE thread_state& this_thread_state() {
     this_thread.state().fork_generation = generation;
   }
   return this_thread.state();
+}
+
+}  // namespace
+
+BOTHWORLDS_NOINLINE thread_state& this_thread_state() {
+  thread_state* const state = known_state;
+  if (!state || state->fork_generation != forks.load(std::memory_order_relaxed)) [[unlikely]]
+    return make_thread_state();
+  return *state;
 }
 
 BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept {
