@@ -66,7 +66,6 @@ void async_call::block(const async_options& options, loop* elsewhere) {
   may_be_stopped_ = options.stop.stop_possible();
   crossing* const caller = thread.blocking ? thread.blocking->call() : nullptr;
   take_place_of(caller);
-  const ref_ptr<async_call> self(this);
   value_cell* const values = current_cell();
   if (values) values_.begin(values->share());
   if (elsewhere)
@@ -229,7 +228,7 @@ void async_call::wait(thread_state& thread, loop* owned, bool root) {
     blocking_driver(async_call& awaited, lane& on, bool helps) noexcept
         : call(awaited), where(on), takes_offers(helps) {}
     bool should_leave() const noexcept override { return !call.pending() || where.has_nested(); }
-    bool should_leave_when_idle() const noexcept override { return takes_offers && where.has_offers(); }
+    bool could_help() const noexcept override { return takes_offers && where.has_offers(); }
     void about_to_sleep(loop& in) const noexcept override {
       where.sleeps_in(&in);
       call.falls_asleep(&in);
@@ -360,12 +359,15 @@ bool async_call::begin(const chain_node& on, asio::cancellation_signal& signal) 
 void async_call::finish(value_cell values) noexcept {
   signal_ = nullptr;
   values_ = std::move(values);
-  const ref_ptr<lane> waiter = waiter_;
+  // This thread may be the one that waits: then there is nobody to wake.
+  const bool waits_here = waiter_ && this_thread_state().own_lane == waiter_;
+  const ref_ptr<lane> waiter = waits_here ? nullptr : waiter_;
   outcome expected = outcome::pending;
   if (!outcome_.compare_exchange_strong(expected, outcome::done, std::memory_order_seq_cst)) return;
+  if (waits_here) return;
   if (!waiter) return then_();
   // From here on the blocked thread may be gone, and everything of this call but its lane with it.
-  if (this_thread_state().own_lane != waiter) waiter->wake();
+  waiter->wake();
 }
 
 void async_call::time_is_over() {

@@ -38,6 +38,12 @@ lane::~lane() {
   if (kind_ == kind::of_a_thread) unlist_resource(*this);
 }
 
+void lane::put(queue& into, queue_name name, work& item) noexcept {
+  intrusive_ptr_add_ref(&item);
+  item.lane_queue_ = name;
+  into.push_back(item);
+}
+
 bool lane::push_nested(work& item) noexcept {
   nested_count_.fetch_add(1, std::memory_order_seq_cst);
   if (kind_ == kind::of_a_thread && open_frames_.load(std::memory_order_seq_cst) == 0) {
@@ -52,8 +58,7 @@ bool lane::push_nested(work& item) noexcept {
       return false;
     }
     item.queued_at_ = coarse_now();
-    intrusive_ptr_add_ref(&item);
-    nested_.push_back(item);
+    put(nested_, in_nested, item);
   }
   wake();
   return true;
@@ -64,8 +69,7 @@ void lane::push_main(work& item) {
   {
     const std::lock_guard lock(mutex_);
     item.queued_at_ = coarse_now();
-    intrusive_ptr_add_ref(&item);
-    main_.push_back(item);
+    put(main_, in_main, item);
     start = !std::exchange(running_, true);
   }
   if (!start) {
@@ -98,12 +102,18 @@ void lane::give_back(work& item) noexcept {
 bool lane::push_offer(work& item, std::uint32_t epoch) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    if (epoch_.load(std::memory_order_relaxed) != epoch) return false;
-    intrusive_ptr_add_ref(&item);
-    offers_.push_back(item);
+    put(offers_, in_offers, item);
     offer_count_.fetch_add(1, std::memory_order_seq_cst);
+    // A thread that closes its last frame writes the epoch first and then looks at the count: it sees this offer, or
+    // this sees the new epoch.
+    if (epoch_.load(std::memory_order_seq_cst) != epoch) {
+      offers_.pop_back();
+      offer_count_.fetch_sub(1, std::memory_order_seq_cst);
+      intrusive_ptr_release(&item);  // the caller has one, too
+      return false;
+    }
   }
-  wake();
+  if (this_thread_state().own_lane.get() != this) wake();
   return true;
 }
 
@@ -111,18 +121,11 @@ void lane::remove(work& item) noexcept {
   {
     const std::lock_guard lock(mutex_);
     if (!item.lane_hook_.is_linked()) return;
-    // Which queue it is in decides which count it leaves; a linear look is only needed for the rare case.
-    for (auto* from : {&offers_, &nested_, &main_})
-      for (work& queued : *from)
-        if (&queued == &item) {
-          from->erase(from->iterator_to(item));
-          if (from == &offers_) offer_count_.fetch_sub(1, std::memory_order_seq_cst);
-          if (from == &nested_) nested_count_.fetch_sub(1, std::memory_order_seq_cst);
-          goto removed;
-        }
-    return;
+    queue& from = item.lane_queue_ == in_offers ? offers_ : item.lane_queue_ == in_nested ? nested_ : main_;
+    from.erase(from.iterator_to(item));
+    if (&from == &offers_) offer_count_.fetch_sub(1, std::memory_order_seq_cst);
+    if (&from == &nested_) nested_count_.fetch_sub(1, std::memory_order_seq_cst);
   }
-removed:
   intrusive_ptr_release(&item);
 }
 
@@ -148,10 +151,15 @@ void lane::retire() noexcept {
   wake();
 }
 
-void lane::open_frame() noexcept { open_frames_.fetch_add(1, std::memory_order_seq_cst); }
+void lane::open_frame() noexcept {
+  // Who pushes work for this frame has heard of it through the call, which is published after this.
+  open_frames_.store(open_frames_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+}
 
 void lane::close_frame() noexcept {
-  if (open_frames_.fetch_sub(1, std::memory_order_seq_cst) != 1) return;
+  const std::uint32_t left = open_frames_.load(std::memory_order_relaxed) - 1;
+  open_frames_.store(left, std::memory_order_seq_cst);
+  if (left != 0) return;
   // The last one: offers belong to a chain that is over (they still stand in their pool's queue), and what is
   // in nested_ on a plain thread would find nobody again.
   forget_offers();
@@ -161,19 +169,15 @@ void lane::close_frame() noexcept {
 }
 
 void lane::forget_offers() noexcept {
-  queue stale;
-  {
-    const std::lock_guard lock(mutex_);
-    epoch_.fetch_add(1, std::memory_order_relaxed);
-    if (offers_.empty()) return;
-    stale.swap(offers_);
-    offer_count_.store(0, std::memory_order_seq_cst);
-    // Unlinked under the lock, so that remove() never meets a queue that is not ours.
-    while (!stale.empty()) {
-      work& item = stale.front();
-      stale.pop_front();
-      intrusive_ptr_release(&item);
-    }
+  epoch_.store(epoch_.load(std::memory_order_relaxed) + 1, std::memory_order_seq_cst);
+  if (!has_offers()) return;
+  const std::lock_guard lock(mutex_);
+  offer_count_.store(0, std::memory_order_seq_cst);
+  // Unlinked under the lock, so that remove() never meets a queue that is not ours.
+  while (!offers_.empty()) {
+    work& item = offers_.front();
+    offers_.pop_front();
+    intrusive_ptr_release(&item);
   }
 }
 

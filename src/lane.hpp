@@ -63,7 +63,7 @@ public:
   bool has_nested() const noexcept { return nested_count_.load(std::memory_order_seq_cst) != 0; }
   bool has_offers() const noexcept { return offer_count_.load(std::memory_order_seq_cst) != 0; }
   /// The next piece of work, claimed, for serve(); null: none.
-  work* take_nested() noexcept { return take(nested_, &nested_count_); }
+  work* take_nested() noexcept { return has_nested() ? take(nested_, &nested_count_) : nullptr; }
   work* take_offer() noexcept { return take(offers_, &offer_count_); }
   parker& parking() noexcept { return parker_; }
   /// The loop in whose epoll this thread sleeps, if it does: who wakes the thread must wake that loop.
@@ -74,12 +74,14 @@ public:
 private:
   friend class stall_finder;
   friend class wait_graph;
+  enum queue_name : unsigned char { in_nested, in_main, in_offers };
   using queue = boost::intrusive::list<
       work, boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
       boost::intrusive::constant_time_size<false>>;
   class turn;
 
   ~lane() override;
+  void put(queue& into, queue_name name, work& item) noexcept;
   work* take(queue& from, std::atomic<std::uint32_t>* count) noexcept;
   void forget_offers() noexcept;
   void give_back(work& item) noexcept;
@@ -93,9 +95,9 @@ private:
   bool running_ = false;                       // mutex_; dedicated: a thread serves this lane
   bool retired_ = false;                       // mutex_
   std::atomic<std::uint32_t> nested_count_{0};  // pushers and the thread; seq_cst
-  std::atomic<std::uint32_t> offer_count_{0};   // mutex_ to write; anybody reads
+  std::atomic<std::uint32_t> offer_count_{0};   // mutex_ to write; anybody reads; seq_cst
   std::atomic<std::uint32_t> open_frames_{0};   // the thread writes; seq_cst
-  std::atomic<std::uint32_t> epoch_{0};         // mutex_ to write: how often the last frame has closed
+  std::atomic<std::uint32_t> epoch_{0};         // the thread writes; seq_cst: how often the last frame has closed
   std::atomic<loop*> sleeping_in_{nullptr};     // the thread writes; seq_cst
   // For the wait-for graph.
   const thread_state* server_ = nullptr;  // mutex_: the thread that serves it now; null: none

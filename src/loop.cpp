@@ -10,6 +10,7 @@
 
 #include <bothworlds/detail/async_call.hpp>
 
+#include <chrono>
 #include <new>
 
 namespace bothworlds::detail {
@@ -214,16 +215,10 @@ void loop::turn(const driver& until) noexcept {
     if (until.should_leave()) return;
     const std::size_t handled = poll_asio();
     if (handled != 0 || ready_ || has_arrivals()) continue;
-    if (until.should_leave() || until.should_leave_when_idle()) return;
-    if (!in_flight_.empty()) {
-      int rounds = spin_rounds();
-      while (rounds > 0 && !has_arrivals() && !until.should_leave()) {
-        cpu_relax();
-        --rounds;
-      }
-      if (rounds > 0) continue;
-    }
-    sleep(until);
+    if (until.should_leave()) return;
+    if (!in_flight_.empty() && short_wait_([&] { return has_arrivals() || until.should_leave(); }))
+      continue;
+    if (!sleep(until)) return;
   }
 }
 
@@ -243,18 +238,26 @@ std::size_t loop::poll_asio() noexcept {
   return handled;
 }
 
-void loop::sleep(const driver& until) noexcept {
+// False: nothing has happened for a while, and this thread could be of use elsewhere.
+bool loop::sleep(const driver& until) noexcept {
+  // Calls that a busy pool gets through by itself are better left to it: giving the loop away costs more than they do.
+  constexpr std::chrono::milliseconds help_after{1};
+  bool useful = false;
   until.about_to_sleep(*this);
   sleeping_.store(true, std::memory_order_seq_cst);
-  if (!has_arrivals() && !until.should_leave() && !until.should_leave_when_idle()) {
+  if (!has_arrivals() && !until.should_leave()) {
     try {
-      io_->run_one();
+      if (until.could_help())
+        useful = io_->run_one_for(help_after) == 0;
+      else
+        io_->run_one();
     } catch (...) {
       report_unhandled("a handler on a loop of async_to_sync");
     }
   }
   sleeping_.store(false, std::memory_order_relaxed);
   until.woke_up();
+  return !(useful && until.could_help() && !has_arrivals());
 }
 
 void loop::keep_resident(ref_ptr<resident> idle) noexcept {

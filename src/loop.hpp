@@ -38,8 +38,8 @@ struct thread_state;
 class driver {
 public:
   virtual bool should_leave() const noexcept = 0;
-  /// Asked when there is nothing to run.
-  virtual bool should_leave_when_idle() const noexcept { return false; }
+  /// Whether this thread could do something else, once the loop has been idle for a while.
+  virtual bool could_help() const noexcept { return false; }
   /// Around a sleep inside the loop.
   virtual void about_to_sleep(loop&) const noexcept {}
   virtual void woke_up() const noexcept {}
@@ -118,7 +118,7 @@ private:
   loop_op* next_ready() noexcept;
   bool has_arrivals() const noexcept { return arrivals_.load(std::memory_order_seq_cst) != nullptr; }
   std::size_t poll_asio() noexcept;
-  void sleep(const driver& until) noexcept;
+  bool sleep(const driver& until) noexcept;
   bool help_out() noexcept;
   bool is_asked_back() const noexcept { return role_.load(std::memory_order_seq_cst) == role::asked_back; }
   ref_ptr<resident> take_idle_resident() noexcept;
@@ -137,6 +137,7 @@ private:
   std::atomic<const thread_state*> turned_by_{nullptr};  // the driver writes
   loop_op* ready_ = nullptr;                 // driver: taken from arrivals_, oldest first
   loop_memory memory_;                       // driver
+  short_wait short_wait_;                    // driver: for calls that are about to come back
   suspensions in_flight_;                    // driver: coroutines of this loop wait in them
   ref_ptr<resident> idle_resident_;          // driver: the latest, linked to those before it
 };

@@ -8,8 +8,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <utility>
 
 namespace bothworlds::detail {
 namespace {
@@ -41,6 +43,24 @@ int spin_rounds() noexcept {
   // process that is pinned later merely spins a little in vain.
   static const int rounds = usable_cpus() > 1 ? 400 : 0;
   return rounds;
+}
+
+bool short_wait::yield() noexcept {
+  using clock = std::chrono::steady_clock;
+  const auto before = clock::now();
+  ::sched_yield();
+  slow_ = clock::now() - before > std::chrono::milliseconds(1);
+  return !slow_;
+}
+
+void short_wait::learn(bool came) noexcept {
+  constexpr unsigned most_in_vain = 8;
+  if (came && !std::exchange(slow_, false)) {
+    in_vain_ = 0;
+    return;
+  }
+  in_vain_ = std::min(in_vain_ + 1, most_in_vain);
+  skip_ = (1U << in_vain_) - 1;
 }
 
 void parker::park() noexcept { sleep(nullptr); }

@@ -30,10 +30,6 @@ private:
   std::atomic<std::uint32_t> state_{empty};
 };
 
-/// How many rounds of cpu_relax() a wait may spend before it sleeps: about what a wake across CPUs costs, and
-/// none where only one CPU may run this process, so that the other side could not make progress meanwhile.
-int spin_rounds() noexcept;
-
 inline void cpu_relax() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
@@ -41,5 +37,51 @@ inline void cpu_relax() noexcept {
   asm volatile("yield");
 #endif
 }
+
+/// How many rounds of cpu_relax() a wait may spend before it sleeps: about what a wake across CPUs costs, and
+/// none where only one CPU may run this process, so that the other side could not make progress meanwhile.
+int spin_rounds() noexcept;
+
+/// Waits a little for what another thread is about to do, where that has paid before: a sleep and a wake cost far more
+/// than a short call. Where several CPUs may run this process it spins for about as long as a wake across CPUs takes at
+/// the least; where only one may, it yields, so that the other side gets that CPU. What was waited for in vain makes
+/// it wait more and more rarely; an idle process does not wait at all.
+///
+/// For one thread at a time.
+class short_wait {
+public:
+  /// True as soon as `ready()` is; false when it is time to sleep.
+  template <class Ready>
+  bool operator()(Ready&& ready) noexcept {
+    if (skip_ != 0) {
+      --skip_;
+      return ready();
+    }
+    bool came = ready();
+    if (const int rounds = spin_rounds(); rounds != 0) {
+      for (int round = 0; !came && round < rounds; ++round) {
+        cpu_relax();
+        came = ready();
+      }
+    } else {
+      for (int round = 0; !came && round < 2; ++round) {
+        const bool slow = !yield();
+        came = ready();
+        if (slow) break;
+      }
+    }
+    learn(came);
+    return came;
+  }
+
+private:
+  /// False: it took so long that somebody else's work has had the CPU.
+  bool yield() noexcept;
+  void learn(bool came) noexcept;
+
+  unsigned in_vain_ = 0;  // how often in a row
+  unsigned skip_ = 0;     // so many waits are not made
+  bool slow_ = false;     // the last yield was
+};
 
 }  // namespace bothworlds::detail

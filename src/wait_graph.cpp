@@ -222,7 +222,7 @@ std::size_t wait_graph::add_pool(worker_pool_core& subject, crossing& queued, no
       busy += worker.busy_;
       workers.push_back(worker.state_);
     }
-    const bool full = !subject.may_grow() && busy == subject.threads_ && subject.spinning_ == 0;
+    const bool full = !subject.may_grow() && busy == subject.threads_ && subject.searching_ == 0;
     if (!full || !queued.pool_hook_.is_linked()) return none;
     of.since = queued.queued_at_;
   }

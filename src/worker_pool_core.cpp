@@ -85,12 +85,11 @@ worker_pool_core::~worker_pool_core() {
 }
 
 void worker_pool_core::check_open(std::source_location where) const {
-  // Looked at without the lock first: in a forked child another thread may have held it for ever.
+  // Looked at without the lock: in a forked child another thread may have held it for ever.
   if (fork_generation_ != fork_generation())
     throw error(errc::forked_child, where, "this worker pool was made before fork(), in the parent",
                 "  fix  make a pool in the child, or use the default pool, which the child has of its own\n");
-  const std::lock_guard lock(mutex_);
-  if (closed_) throw closed_error(where);
+  if (closed_.load(std::memory_order_relaxed)) throw closed_error(where);  // submit() looks again, under the lock
 }
 
 bool worker_pool_core::may_grow() const noexcept {
@@ -113,10 +112,14 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   }
   item.queued_at_ = coarse_now();
   intrusive_ptr_add_ref(&item);
+  item.in_pool_.store(true, std::memory_order_relaxed);
   queue_.push_back(item);
   queued_.store(queued + 1, std::memory_order_release);
-  if (queued < spinning_) return admission::queued;  // somebody looks again before it sleeps
-  if (wake_idle_worker()) return admission::queued;
+  // Somebody looks for each of the items before this one, and there is one more who does, or will be woken to.
+  if (queued < searching_ + idle_.size()) {
+    if (searching_ == 0) wake_idle_worker();
+    return admission::queued;
+  }
   if (!may_grow()) {
     item.waits_knowingly_ = true;
     lock.unlock();
@@ -160,6 +163,8 @@ bool worker_pool_core::wake_idle_worker() noexcept {
   if (idle_.empty()) return false;
   pool_worker& chosen = idle_.front();
   idle_.pop_front();
+  chosen.searching_ = true;
+  ++searching_;
   // Under the lock: the worker cannot leave before it has taken the lock again.
   chosen.parker_.unpark();
   return true;
@@ -246,34 +251,46 @@ work* worker_pool_core::next(pool_worker& self, std::unique_lock<std::mutex>& lo
     // More workers are at it than may be: the surplus that was added for blocked ones leaves.
     if (threads_ - blocked_ > options_.soft_limit) {
       // This one may have been woken, or relied upon, for an item: another one is to come for it.
-      if (!queue_.empty()) wake_idle_worker();
+      stop_searching(self);
       return nullptr;
     }
     while (!queue_.empty()) {
       work* item = &queue_.front();
       queue_.pop_front();
-      queued_.fetch_sub(1, std::memory_order_relaxed);
-      if (item->try_claim()) return item;
+      item->in_pool_.store(false, std::memory_order_relaxed);
+      queued_.store(queued_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+      if (item->try_claim()) {
+        stop_searching(self);
+        return item;
+      }
       lock.unlock();
       intrusive_ptr_release(item);
       lock.lock();
     }
-    if (closed_ || !wait_for_work(self, lock)) return nullptr;
+    if (closed_ || !wait_for_work(self, lock)) {
+      stop_searching(self);
+      return nullptr;
+    }
   }
 }
 
+// This one has found work, or leaves: the next has to come if there is more.
+void worker_pool_core::stop_searching(pool_worker& self) noexcept {
+  if (std::exchange(self.searching_, false)) --searching_;
+  if (searching_ == 0 && !queue_.empty()) wake_idle_worker();
+}
+
 bool worker_pool_core::wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) {
-  if (spinning_ == 0) {
-    ++spinning_;
+  if (!spinning_) {
+    if (!std::exchange(self.searching_, true)) ++searching_;
+    spinning_ = true;
     lock.unlock();
-    for (int round = spin_rounds(); round > 0; --round) {
-      if (queued_.load(std::memory_order_acquire) != 0) break;
-      cpu_relax();
-    }
+    short_wait_([this] { return queued_.load(std::memory_order_acquire) != 0; });
     lock.lock();
-    --spinning_;
+    spinning_ = false;
     if (!queue_.empty() || closed_) return true;
   }
+  if (std::exchange(self.searching_, false)) --searching_;
   idle_.push_front(self);
   const auto deadline = parker::clock::now() + options_.idle_timeout;
   for (;;) {
@@ -283,11 +300,14 @@ bool worker_pool_core::wait_for_work(pool_worker& self, std::unique_lock<std::mu
     if (!self.idle_hook_.is_linked()) return true;
     if (woken && !closed_) continue;
     idle_.erase(idle_.iterator_to(self));
-    return woken;
+    // Somebody may have been relied upon to wake this one.
+    return woken || !queue_.empty();
   }
 }
 
 void worker_pool_core::remove(work& item) noexcept {
+  // It was true before anybody could have claimed the item; who takes it out meanwhile lets go of it.
+  if (!item.in_pool_.load(std::memory_order_relaxed)) return;
   {
     const std::lock_guard lock(mutex_);
     if (!item.pool_hook_.is_linked()) return;
@@ -298,7 +318,7 @@ void worker_pool_core::remove(work& item) noexcept {
 }
 
 bool worker_pool_core::count_wanted_worker() noexcept {
-  if (queue_.empty() || !idle_.empty() || spinning_ != 0 || !may_grow()) return false;
+  if (queue_.size() <= searching_ + idle_.size() || !may_grow()) return false;
   if (blocked_ != 0 && threads_ >= options_.soft_limit) ++compensations_;
   ++threads_;
   return true;

@@ -3,8 +3,9 @@
 // The machinery of a worker pool: a queue, the workers, and who of them is idle.
 //
 // mutex_ guards everything but the counters that say so; it is never held over a callable, a hook or the start of
-// a thread. Workers that find nothing stand in idle_, the latest on top, each on its own parker, and a submit
-// wakes at most one of them. A worker that is blocked in a bridge does not count against the soft limit: one more
+// a thread. Workers that find nothing stand in idle_, the latest on top, each on its own parker. A submit wakes at most
+// one of them, and none while another one is on its way: where there is work and somebody idle, somebody searches, and
+// who has found an item wakes the next if there is more. A worker that is blocked in a bridge does not count against the soft limit: one more
 // thread may be started in its place, up to the hard limit. When it goes on it waits for nobody; the surplus leaves
 // when it next runs out of work.
 #pragma once
@@ -43,6 +44,7 @@ private:
 
   worker_pool_core& pool_;
   unsigned blocks_ = 0;  // the worker's thread
+  bool searching_ = false;  // mutex_; counted in the pool's searching_
   boost::intrusive::list_member_hook<> idle_hook_;  // mutex_
   boost::intrusive::list_member_hook<> all_hook_;   // mutex_
   parker parker_;
@@ -106,6 +108,7 @@ private:
   void work_loop(std::list<boost::thread>::iterator handle) noexcept;
   work* next(pool_worker& self, std::unique_lock<std::mutex>& lock);
   bool wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock);
+  void stop_searching(pool_worker& self) noexcept;
   std::vector<leftover> list_running() const;
   void refuse_queue(std::unique_lock<std::mutex>& lock, std::exception_ptr why) noexcept;
   void refuse_hopeless(std::unique_lock<std::mutex>& lock, std::exception_ptr why) noexcept;
@@ -124,11 +127,13 @@ private:
   std::list<boost::thread> finished_;    // left since closed_: to be joined by shutdown()
   std::size_t threads_ = 0;              // started and not yet left, with those being started
   std::size_t blocked_ = 0;              // of them, blocked in a bridge
-  unsigned spinning_ = 0;                // of them, about to look at the queue again
+  std::size_t searching_ = 0;            // of them, spinning or woken: about to look at the queue
+  bool spinning_ = false;                // one of those waits in short_wait_
+  short_wait short_wait_;                // whoever has set spinning_
   unsigned names_ = 0;                   // how many were ever named
   std::uint64_t completed_ = 0;
   std::uint64_t compensations_ = 0;
-  bool closed_ = false;
+  std::atomic<bool> closed_{false};      // mutex_ to write, for good
   std::atomic<std::size_t> queued_{0};   // mutex_ to write; a spinning worker reads
   std::atomic<std::uint64_t> abandoned_{0};  // any thread
 };

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// The workers of a pool: who is idle, who looks once more before it sleeps, who is added for a blocked one, who leaves.
+// The workers of a pool: who is idle, who searches (spinning, or woken and on its way), who is added for a blocked one, who
+// leaves.
 //
 //! mirrors src/worker_pool_core.cpp worker_pool_core::submit worker_pool_core::next worker_pool_core::wait_for_work
 //! mirrors src/worker_pool_core.cpp worker_pool_core::work_loop worker_pool_core::ensure_worker worker_pool_core::shutdown
 //! mirrors src/worker_pool_core.cpp worker_pool_core::wake_idle_worker pool_worker::blocks pool_worker::resumes
+//! mirrors src/worker_pool_core.cpp worker_pool_core::stop_searching worker_pool_core::count_wanted_worker
 //
 // Every item that submit takes is run, or refused because there is no thread to be had; none lies in the queue while
 // everybody sleeps, although each parent blocks until its child, an item of the same pool, has run. Never more threads
 // than the hard limit; at rest no more unblocked ones than the soft limit. A parker is unparked only while its worker
-// lives. shutdown() without a deadline lets all that is queued run, and returns.
+// lives. Where something is queued and somebody idle, somebody searches, and nobody who is idle leaves: an item may
+// block its worker for what another item does, in a way that the pool does not see. shutdown() without a deadline lets all that is queued run, and returns.
 //
 // What happens under mutex_ is one step. The parker is taken to be what parker.pml shows it is: a token.
 //
@@ -22,6 +25,8 @@
 //! check  CLOSES START_FAILS
 //! refute SPINNER_SLEEPS_AT_ONCE     the spinning worker does not look at the queue again before it sleeps
 //! refute SURPLUS_TELLS_NOBODY SOFT=2 TWICE  a surplus worker that was woken for an item leaves without waking another
+//! refute FINDER_WAKES_NOBODY SOFT=2 TWICE  a searcher that has found an item does not wake the next one for the rest
+//! refute LATE_SLEEPER_LEAVES SOFT=2  an idle worker whose time is over leaves although somebody relies on it
 //! refute LEAVES_WITHOUT_LOOKING     a worker that has left does not look at what was queued meanwhile
 //! refute NO_COMPENSATION NO_OFFERS  a worker that blocks in a bridge is not replaced
 //! refute UNPARKS_WITHOUT_LOCK       a worker is woken after mutex_ has been let go
@@ -51,9 +56,9 @@
 
 chan queue = [ITEMS] of { byte };
 byte queued;                // length of queue
-byte threads, blocked, spinning;
-bool closed;
-bool idle[HARD], token[HARD], alive[HARD];
+byte threads, blocked, searching;
+bool closed, spinning;
+bool idle[HARD], searches[HARD], token[HARD], alive[HARD];
 byte submitted, ran, refused, turned_away;
 byte children_done;         // run or refused: their parent goes on
 #ifdef TWICE
@@ -69,6 +74,8 @@ byte failures = 0;
 
 #define MAY_GROW (threads < HARD && threads - blocked < SOFT)
 #define ANY_IDLE (idle[0] || idle[1] || idle[2])
+#define SOMEBODY_COMES (queued == 0 || !ANY_IDLE || searching > 0)
+#define SERVERS (searching + idle[0] + idle[1] + idle[2])
 
 inline wake_idle(who) {
   if
@@ -77,6 +84,8 @@ inline wake_idle(who) {
   :: idle[2] -> who = 2
   fi;
   idle[who] = false;
+  searches[who] = true;
+  searching++;
 #ifndef UNPARKS_WITHOUT_LOCK
   assert(alive[who]);
   token[who] = true
@@ -89,6 +98,12 @@ inline unpark_late(who) {
 #else
   skip
 #endif
+}
+
+// In one step with what made `me` stop.
+inline stop_searching(me, other) {
+  if :: searches[me] -> searches[me] = false; searching-- :: else fi;
+  if :: searching == 0 && queued > 0 && ANY_IDLE -> wake_idle(other) :: else fi
 }
 
 inline refuse_queue() {
@@ -142,17 +157,14 @@ inline submit(what) {
     :: else ->
        queue ! what; queued++;
        if
-       :: queued - 1 < spinning
+       :: queued - 1 < SERVERS -> if :: searching == 0 -> wake_idle(chosen) :: else fi
        :: else ->
           if
-          :: ANY_IDLE -> wake_idle(chosen)
-          :: else ->
-             if
-             :: MAY_GROW -> threads++; start = true; assert(threads <= HARD)
-             :: else -> offer(what)
-             fi
+          :: MAY_GROW -> threads++; start = true; assert(threads <= HARD)
+          :: else -> offer(what)
           fi
-       fi
+       fi;
+       assert(SOMEBODY_COMES)
     fi
   };
   if :: chosen < HARD -> unpark_late(chosen) :: else fi;
@@ -187,7 +199,7 @@ inline submit(what) {
 }
 
 // The part of ensure_worker() that is done with the lock: whether to start one, which is then counted.
-#define WANTS_WORKER (queued > 0 && !ANY_IDLE && spinning == 0 && MAY_GROW)
+#define WANTS_WORKER (queued > SERVERS && MAY_GROW)
 
 inline start_wanted() {
   start_counted(failed);
@@ -219,25 +231,42 @@ next:
   atomic {
     if
     :: threads - blocked > SOFT ->
-#ifndef SURPLUS_TELLS_NOBODY
-       if :: queued > 0 && ANY_IDLE -> wake_idle(other) :: else fi;
+#ifdef SURPLUS_TELLS_NOBODY
+       if :: searches[me] -> searches[me] = false; searching-- :: else fi;
+#else
+       stop_searching(me, other);
 #endif
        goto leave
     :: else
     fi;
     if
-    :: queued > 0 -> queue ? kind; queued--; goto take
-    :: queued == 0 && closed -> goto leave
-    :: queued == 0 && !closed && spinning == 0 -> spinning++
-    :: queued == 0 && !closed && spinning != 0 -> idle[me] = true; goto sleep
+    :: queued > 0 ->
+       queue ? kind; queued--;
+#ifdef FINDER_WAKES_NOBODY
+       if :: searches[me] -> searches[me] = false; searching-- :: else fi;
+#else
+       stop_searching(me, other);
+#endif
+       assert(SOMEBODY_COMES);
+       goto take
+    :: queued == 0 && closed -> stop_searching(me, other); goto leave
+    :: queued == 0 && !closed && !spinning ->
+       spinning = true;
+       if :: !searches[me] -> searches[me] = true; searching++ :: else fi
+    :: queued == 0 && !closed && spinning ->
+       if :: searches[me] -> searches[me] = false; searching-- :: else fi;
+       idle[me] = true;
+       goto sleep
     fi
   };
   // Spins for as long as it likes.
   atomic {
-    spinning--;
+    spinning = false;
 #ifndef SPINNER_SLEEPS_AT_ONCE
     if :: queued > 0 || closed -> goto next :: else fi;
 #endif
+    searches[me] = false;
+    searching--;
     idle[me] = true
   };
 sleep:
@@ -251,10 +280,17 @@ end_sleep:
     :: !idle[me] -> goto next
     :: idle[me] && woken && !closed -> goto sleep
     :: idle[me] && woken && closed -> idle[me] = false; goto next
-    :: idle[me] && !woken -> idle[me] = false; goto leave
+    :: idle[me] && !woken ->
+       idle[me] = false;
+#ifndef LATE_SLEEPER_LEAVES
+       if :: queued > 0 -> goto next :: else fi;
+#endif
+       assert(queued == 0);
+       goto leave
     fi
   };
 take:
+  if :: other < HARD -> unpark_late(other) :: else fi;
   if
   :: kind == PARENT ->
      byte rounds = CHILDREN;

@@ -56,8 +56,8 @@ public:
   explicit async_call(std::source_location where) noexcept;
 
   /// Runs the coroutine on the loop that the calling thread's situation asks for ("Where code runs"), and blocks
-  /// until it has ended. Throws what keeps it from being run; its own failure is in rethrow_failure().
-  /// `elsewhere`: on this loop, which another thread drives, whatever the situation.
+  /// until it has ended. Throws what keeps it from being run; its own failure is in rethrow_failure(). The caller owns a
+  /// reference meanwhile. `elsewhere`: on this loop, which another thread drives, whatever the situation.
   void block(const async_options& options, loop* elsewhere = nullptr);
 
   /// Any thread. The coroutine's cancellation signal is emitted on its own executor, never from here.
