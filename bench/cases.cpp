@@ -9,6 +9,12 @@ registry all_cases() {
   add_yielding_once(cases);
   add_sequential_offload(cases);
   add_many_offloads(cases);
+  add_nesting(cases);
+  add_thread_sensitive(cases);
+  add_back_to_the_loop(cases);
+  add_long_offloads(cases);
+  add_many_threads(cases);
+  add_context_values(cases);
   return cases;
 }
 

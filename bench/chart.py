@@ -5,7 +5,7 @@ import math
 from html import escape
 
 import machine
-from results import CURVES, OURS, TITLES
+from results import CURVES, OURS, TITLES, is_ours
 
 WIDTH, LEFT, RIGHT = 960, 340, 40
 ROW, CURVE_HEIGHT = 30, 240
@@ -68,7 +68,8 @@ def dot(x, y, colour, title, radius):
 
 def dots(results, palette, top):
     """One row for each case and placement. Returns the parts and where they end."""
-    rows = [(case, cpus) for case in TITLES for cpus in ("all", "one") if results.find(case, cpus, OURS)]
+    rows = [(case, cpus) for case in TITLES for cpus in ("all", "one")
+            if any((f.case, f.cpus) == (case, cpus) for f in results.figures)]
     if not rows:
         return [], top
     bottom = top + ROW * len(rows)
@@ -82,9 +83,9 @@ def dots(results, palette, top):
         parts.append(text(LEFT - 16, y + 11, TITLES[case], "end", 10, colour="#495057"))
         parts.append(line(LEFT, y, WIDTH - RIGHT, y, "#f1f3f5"))
         seen = [f for f in results.figures if (f.case, f.cpus) == (case, cpus)]
-        for f in sorted(seen, key=lambda f: f.subject == OURS):
-            parts.append(dot(scale.at(f.ns), y, palette.of(f.subject), f"{f.subject}: {f.ns:,.0f} ns",
-                             7 if f.subject == OURS else 5))
+        for f in sorted(seen, key=lambda f: is_ours(f.subject)):
+            parts.append(dot(scale.at(f.ns), y, palette.of(f.subject.split(", ")[0]), f"{f.subject}: {f.ns:,.0f} ns",
+                             7 if is_ours(f.subject) else 5))
     return parts, bottom + 30
 
 
@@ -121,7 +122,8 @@ def curve(name, lines, palette, left, width, top):
 def svg(results):
     palette = Palette()
     subjects = []
-    for subject in [OURS] + [f.subject for f in results.figures] + [s for lines in results.curves.values() for s in lines]:
+    for subject in [OURS] + [f.subject.split(", ")[0] for f in results.figures] + [
+            s for lines in results.curves.values() for s in lines]:
         if subject not in subjects:
             subjects.append(subject)
     parts = [text(24, 34, "Time per call, logarithmic; left is better", size=18, weight="bold"),

@@ -10,21 +10,35 @@ TITLES = {
     "B2": "the same, yielding once",
     "B3": "one no-op offload and back, in a row",
     "B4": "1,000 coroutines × 100 no-op offloads, per offload",
+    "B5": "nested crossings, pool of 2, per level",
+    "B7": "thread-sensitive call from a sync root",
+    "B8": "async_to_sync from a worker to its parent loop",
+    "B9": "offload that computes for a while",
+    "B10": "100 threads in async_to_sync at once, per call",
+    "context": "offload with context variables set",
 }
 
+# Only where all CPUs may be used: on one, the callable's own time hides the rest.
+ALL_CPUS_ONLY = {"B9", "B10"}
+
 CURVES = {
-    "in_flight": ("no-op offloads in flight", "ns per offload"),
+    "in_flight": ("no-op offloads in flight", "time per offload"),
+    "threads": ("threads that block at once", "time per call"),
 }
+
+
+def is_ours(subject):
+    return subject.split(", ")[0] == OURS
 
 
 @dataclass
 class Figure:
     case: str
     cpus: str  # "all" or "one"
-    subject: str
+    subject: str  # NAME, or NAME, VARIANT
     ns: float  # per call: the median of the repetitions
     least_ns: float
-    cpu_ns: float  # CPU time of the whole process, per call
+    cpu_ns: float | None = None  # CPU time of the whole process, per call
     allocations: float | None = None
 
 
@@ -34,10 +48,22 @@ class Results:
     figures: list[Figure] = field(default_factory=list)
     # curve -> subject -> [(x, ns)]
     curves: dict = field(default_factory=dict)
+    # What is not a time: queued_bytes, idle_wakeups, build_cost, http
+    extra: dict = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def find(self, case, cpus, subject):
         return next((f for f in self.figures if (f.case, f.cpus, f.subject) == (case, cpus, subject)), None)
+
+    def ours_for(self, other):
+        """Ours to compare `other` with: of its variant, where there are any."""
+        variant = other.subject.split(", ", 1)[1] if ", " in other.subject else ""
+        for mine in self.figures:
+            if (mine.case, mine.cpus) == (other.case, other.cpus) and is_ours(mine.subject):
+                of = mine.subject.split(", ", 1)[1] if ", " in mine.subject else ""
+                if not of or variant == of or variant.startswith(of + ",") or variant.endswith(", " + of):
+                    return mine
+        return None
 
     def as_json(self):
         return asdict(self)

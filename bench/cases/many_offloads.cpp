@@ -6,15 +6,14 @@
 #include "baselines/asio_as_written.hpp"
 #include "baselines/asio_by_an_expert.hpp"
 #include "cases.hpp"
+#include "countdown.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/sync_to_async.hpp>
 
-#include <boost/asio/async_result.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/this_coro.hpp>
 
-#include <functional>
 #include <future>
 #include <vector>
 
@@ -25,26 +24,6 @@ namespace b4 {
 namespace asio = boost::asio;
 
 int nothing() { return 42; }
-
-/// Resumes the coroutine that awaits it when `count` others have ended, all on one loop.
-class countdown {
-public:
-  explicit countdown(std::size_t count) : left_(count) {}
-  void one_less() {
-    if (--left_ == 0) std::exchange(last_, nullptr)();
-  }
-  auto reached() {
-    const auto start = [this](auto handler) {
-      auto kept = std::make_shared<decltype(handler)>(std::move(handler));
-      last_ = [kept] { std::move (*kept)(); };
-    };
-    return asio::async_initiate<const asio::deferred_t&, void()>(start, asio::deferred);
-  }
-
-private:
-  std::size_t left_;
-  std::function<void()> last_;
-};
 
 /// Starts `coroutines` of them with `each` calls, and waits for all. Call() makes the awaitable of
 /// one call.

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// B6: heap bytes for each of 100,000 coroutines that are spawned on one loop and wait: in an operation that needs no
+// memory of its own (the bare coroutine), in an offload of an expert's Asio, and in ours. The only worker is busy
+// meanwhile, so that every call is queued. Prints JSON.
+#include "baselines/asio_by_an_expert.hpp"
+#include "countdown.hpp"
+#include "counting_heap.hpp"
+#include "subject.hpp"
+
+#include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/detail/continuation.hpp>
+#include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/worker_pool.hpp>
+
+#include <boost/asio/detached.hpp>
+#include <boost/asio/this_coro.hpp>
+
+#include <cstdio>
+#include <latch>
+#include <vector>
+
+namespace bench {
+
+namespace asio = boost::asio;
+
+constexpr std::size_t coroutines = 100'000;
+
+int nothing() { return 42; }
+
+template <class Call>
+asio::awaitable<void> one(Call& call, countdown& left) {
+  co_await call();
+  left.one_less();
+}
+
+/// Spawns all of them, takes `bytes` when every one waits, and lets them go on.
+template <class Call, class Release>
+asio::awaitable<int> measure(Call call, Release release, double& bytes) {
+  const auto executor = co_await asio::this_coro::executor;
+  countdown left(coroutines);
+  const std::int64_t before = heap_bytes();
+  for (std::size_t i = 0; i < coroutines; ++i)
+    asio::co_spawn(executor, one(call, left), asio::detached);
+  // What was spawned before has been through the loop's queue when this has.
+  for (int turn = 0; turn < 2; ++turn) co_await asio::post(asio::deferred);
+  bytes = static_cast<double>(heap_bytes() - before) / static_cast<double>(coroutines);
+  asio::post(executor, release);
+  co_await left.reached();
+  co_return 0;
+}
+
+double bare() {
+  double bytes = 0;
+  std::vector<bothworlds::detail::continuation> waiting;
+  waiting.reserve(coroutines);
+  const auto call = [&waiting] {
+    const auto start = [&waiting](auto handler) { waiting.emplace_back(std::move(handler)); };
+    return asio::async_initiate<const asio::deferred_t&, void()>(start, asio::deferred);
+  };
+  const auto release = [&waiting] {
+    for (auto& resume : waiting) resume();
+  };
+  keep(asio_by_an_expert::block_on([&] { return measure(call, release, bytes); }));
+  return bytes;
+}
+
+double by_an_expert() {
+  double bytes = 0;
+  std::latch go(1);
+  asio::thread_pool pool(1);
+  asio::post(pool, [&go] { go.wait(); });
+  const auto call = [&pool] { return asio_by_an_expert::offload(pool, nothing, asio::deferred); };
+  const auto release = [&go] { go.count_down(); };
+  keep(asio_by_an_expert::block_on([&] { return measure(call, release, bytes); }));
+  return bytes;
+}
+
+double ours() {
+  double bytes = 0;
+  std::latch go(1);
+  bothworlds::worker_pool pool({.soft_limit = 1, .hard_limit = 1});
+  asio::post(pool.get_executor(), [&go] { go.wait(); });
+  const auto call = bothworlds::sync_to_async(nothing, {.pool = &pool});
+  const auto release = [&go] { go.count_down(); };
+  const auto root = [&] { return measure(call, release, bytes); };
+  keep(bothworlds::async_to_sync(root)());
+  return bytes;
+}
+
+}  // namespace bench
+
+int main() {
+  const double bare = bench::bare(), expert = bench::by_an_expert(), ours = bench::ours();
+  std::printf("{\"bare coroutine\": %.0f, \"Asio by an expert\": %.0f, \"bothworlds\": %.0f}\n", bare, expert, ours);
+}
