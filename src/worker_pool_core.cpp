@@ -101,8 +101,9 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   std::unique_lock lock(mutex_);
   if (closed_) throw closed_error(item.where());
   const std::size_t queued = queued_.load(std::memory_order_relaxed);
+  const std::size_t free_workers = searching_ + idle_.size();
   // A free worker takes its item at once: only what has to wait counts against the limit.
-  if (queued >= options_.queue_limit && idle_.empty() && !may_grow()) {
+  if (queued >= free_workers && queued - free_workers >= options_.queue_limit && !may_grow()) {
     if (options_.when_full == on_full::reject)
       throw error(errc::queue_full, item.where(),
                   "the worker pool \"" + options_.name + "\" has " + std::to_string(queued) +
@@ -116,7 +117,7 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   queue_.push_back(item);
   queued_.store(queued + 1, std::memory_order_release);
   // Somebody looks for each of the items before this one, and there is one more who does, or will be woken to.
-  if (queued < searching_ + idle_.size()) {
+  if (queued < free_workers) {
     if (searching_ == 0) wake_idle_worker();
     return admission::queued;
   }
