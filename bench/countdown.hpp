@@ -23,7 +23,8 @@ public:
       auto kept = std::make_shared<decltype(handler)>(std::move(handler));
       last_ = [kept] { std::move (*kept)(); };
     };
-    return boost::asio::async_initiate<const boost::asio::deferred_t&, void()>(start, boost::asio::deferred);
+    return boost::asio::async_initiate<const boost::asio::deferred_t&, void()>(
+        start, boost::asio::deferred);
   }
 
 private:

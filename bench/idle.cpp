@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Is idle: has used both bridges, and then waits in async_to_sync for something that does not come. Says "idle" when it
-// begins to. Who started it looks at its threads, and ends it.
+// Is idle: has used both bridges, and then waits in async_to_sync for something that does not come.
+// Says "idle" when it begins to. Who started it looks at its threads, and ends it.
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/sync_to_async.hpp>
 

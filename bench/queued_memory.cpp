@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// B6: heap bytes for each of 100,000 coroutines that are spawned on one loop and wait: in an operation that needs no
-// memory of its own (the bare coroutine), in an offload of an expert's Asio, and in ours. The only worker is busy
-// meanwhile, so that every call is queued. Prints JSON.
+// B6: heap bytes for each of 100,000 coroutines that are spawned on one loop and wait: in an
+// operation that needs no memory of its own (the bare coroutine), in an offload of an expert's
+// Asio, and in ours. The only worker is busy meanwhile, so that every call is queued. Prints JSON.
 #include "baselines/asio_by_an_expert.hpp"
 #include "countdown.hpp"
 #include "counting_heap.hpp"
@@ -92,5 +92,6 @@ double ours() {
 
 int main() {
   const double bare = bench::bare(), expert = bench::by_an_expert(), ours = bench::ours();
-  std::printf("{\"bare coroutine\": %.0f, \"Asio by an expert\": %.0f, \"bothworlds\": %.0f}\n", bare, expert, ours);
+  std::printf("{\"bare coroutine\": %.0f, \"Asio by an expert\": %.0f, \"bothworlds\": %.0f}\n",
+              bare, expert, ours);
 }

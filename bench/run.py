@@ -29,8 +29,8 @@ parser.add_argument("--quick", action="store_true", help="a few seconds, for whe
 parser.add_argument("--docs", action="store_true", help="write chart and table into docs/, too")
 options = parser.parse_args()
 
-FULL = timing.Effort(repetitions=7, seconds=0.1)
-CURVE = timing.Effort(repetitions=3, seconds=0.05)
+FULL = timing.Effort(repetitions=7, seconds=0.05)
+CURVE = timing.Effort(repetitions=3, seconds=0.02)
 QUICK = timing.Effort(repetitions=1, seconds=0.001)
 
 root = Path(__file__).resolve().parents[1]
@@ -132,8 +132,15 @@ def steps(results):
             idle_wakeups=idle.measure(programs / "bench_idle"))
 
 
+def take_over(results, earlier):
+    """What is no time, and was not asked for now, from the last run into the same folder."""
+    if options.cases and earlier.exists():
+        results.extra = json.loads(earlier.read_text())["extra"] | results.extra
+
+
 def write(results):
     out = options.output or options.build
+    take_over(results, out / "bench.json")
     (out / "bench.json").write_text(json.dumps(results.as_json(), indent=1))
     (out / "bench.svg").write_text(chart.svg(results))
     (out / "bench.md").write_text(table.markdown(results))

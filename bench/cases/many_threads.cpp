@@ -32,7 +32,8 @@ asio::awaitable<int> yielding() {
 class team {
 public:
   team(std::size_t size, std::function<int()> call)
-      : call_(std::move(call)), start_(static_cast<std::ptrdiff_t>(size) + 1),
+      : call_(std::move(call)),
+        start_(static_cast<std::ptrdiff_t>(size) + 1),
         end_(static_cast<std::ptrdiff_t>(size) + 1) {
     for (std::size_t i = 0; i < size; ++i) threads_.emplace_back([this] { work(); });
   }
