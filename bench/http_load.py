@@ -33,8 +33,8 @@ def server(program):
 
 
 def milliseconds(text):
-    value, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
-    return float(value) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
+    value, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()
+    return float(value) * {"us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4}[unit]
 
 
 def drive(url, seconds):
@@ -42,8 +42,8 @@ def drive(url, seconds):
     out = subprocess.run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", url + "/check"],
                          stdout=subprocess.PIPE, text=True, check=True).stdout
     return {"requests_per_second": float(re.search(r"Requests/sec:\s*([\d.]+)", out)[1]),
-            "p50_ms": milliseconds(re.search(r"50%\s+(\S+)", out)[1]),
-            "p99_ms": milliseconds(re.search(r"99%\s+(\S+)", out)[1])}
+            "p50_ms": milliseconds(re.search(r"^\s+50%\s+(\S+)$", out, re.M)[1]),
+            "p99_ms": milliseconds(re.search(r"^\s+99%\s+(\S+)$", out, re.M)[1])}
 
 
 def measure(program, seconds):
