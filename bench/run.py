@@ -135,7 +135,7 @@ def steps(results):
 def take_over(results, earlier):
     """What is no time, and was not asked for now, from the last run into the same folder."""
     if options.cases and earlier.exists():
-        results.extra = json.loads(earlier.read_text())["extra"] | results.extra
+        results.extra = json.loads(earlier.read_text()).get("extra", {}) | results.extra
 
 
 def write(results):
@@ -152,7 +152,7 @@ def write(results):
         page = root / "docs/performance.md"
         begin, end = "<!-- figures -->\n", "<!-- end of figures -->\n"
         before, rest = page.read_text().split(begin)
-        page.write_text(before + begin + "\n" + machine.as_text(results.machine) + ".\n\n" + table.markdown(results) +
+        page.write_text(before + begin + "\n![Time per call, ours and the baselines](performance.svg)\n\n" + machine.as_text(results.machine) + ".\n\n" + table.markdown(results) +
                         "\n" + end + rest.split(end)[1])
 
 
