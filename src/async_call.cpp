@@ -91,6 +91,9 @@ void async_call::take_place_of(const crossing* caller) {
   sync_root_ = above->place().sync_root;
   in_context_ = above->place().in_context;
   lane_frame_ = above->place().blocks_sync_lane ? caller->awaiting_node() : above->place().lane_frame;
+  // What has ended is skipped, so that tasks which outlive their calls do not grow a chain without end.
+  above_ = caller->awaiting_node();
+  while (above_ && !above_->is_open()) above_ = above_->place().above;
 }
 
 chain_place async_call::take_place() noexcept {
@@ -101,6 +104,7 @@ chain_place async_call::take_place() noexcept {
   place.blocks_sync_lane = waiter_ && waiter_.get() == sync_lane;
   place.sync_lane = std::move(sync_lane_);
   place.lane_frame = std::move(lane_frame_);
+  place.above = std::move(above_);
   place.token = std::move(token_);
   place.sync_root = sync_root_;
   place.in_context = in_context_;

@@ -49,8 +49,14 @@ void chain_node::submit_sensitive(work& item) const {
   if (!same_chain || !target.push_nested(item)) target.push_main(item);
 }
 
+bool chain_node::is_below(const lane& frame) const noexcept {
+  for (const chain_node* call = this; call; call = call->place_.above.get())
+    if (call->place_.blocked.get() == &frame && call->is_open()) return true;
+  return false;
+}
+
 lane* chain_node::helper() const noexcept {
-  return open_.load(std::memory_order_acquire) ? place_.blocked.get() : nullptr;
+  return is_open() ? place_.blocked.get() : nullptr;
 }
 
 void chain_node::execute(continuation function, bool may_run_now) const {

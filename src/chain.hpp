@@ -39,6 +39,7 @@ struct chain_place {
   // although it is busy. Null: there is none, or it is this very node (see blocks_sync_lane).
   ref_ptr<class chain_node> lane_frame;
   bool blocks_sync_lane = false;
+  ref_ptr<class chain_node> above;  // the nearest call above this one that had not ended when it began; null: the root
   ref_ptr<limiter_token> token;   // the innermost one of the calls above, held or given back; null: none
 };
 
@@ -70,6 +71,9 @@ public:
 
   /// Queues thread-sensitive work of this chain. Throws when its thread can no longer run it.
   void submit_sensitive(work& item) const;
+  bool is_open() const noexcept { return open_.load(std::memory_order_acquire); }
+  /// Whether a call that has not ended, this one or one above it, blocks the thread of `frame`.
+  bool is_below(const lane& frame) const noexcept;
   /// The lane of the frame that could help, while it is open; null otherwise.
   lane* helper() const noexcept;
 

@@ -49,14 +49,18 @@ private:
 call_extras::call_extras() = default;
 call_extras::~call_extras() = default;
 
-call_options::call_options(const sync_options& options, std::source_location from)
+call_options::call_options(const sync_options& options, std::source_location from, ref_ptr<call_target> target)
     : pool(options.pool),
       where(from),
       on_cancel(options.on_cancel),
       thread_sensitive(options.thread_sensitive) {
   const auto refuse = [&](const char* what, const char* fix) {
-    throw misuse_error(errc::invalid_options, from, std::string("sync_to_async: ") + what, fix);
+    throw misuse_error(errc::invalid_options, from,
+                       std::string(target ? "thread_bound: " : "sync_to_async: ") + what, fix);
   };
+  if (target && (options.executor || options.pool || options.thread_sensitive))
+    refuse("the options name a thread",
+           "  fix  a thread_bound has a thread of its own: leave out pool, executor and thread_sensitive\n");
   if (options.executor && !*options.executor)
     refuse("the executor is empty", "  fix  give it an executor, or leave sync_options::executor null\n");
   if (options.executor && options.thread_sensitive)
@@ -67,12 +71,13 @@ call_options::call_options(const sync_options& options, std::source_location fro
   if (options.pool && options.thread_sensitive)
     refuse("both a pool and thread_sensitive",
            "  fix  thread-sensitive calls choose their own thread: leave one of the two out\n");
-  if (!options.executor && !options.interruptor && !options.limiter && !options.name) return;
+  if (!options.executor && !options.interruptor && !options.limiter && !options.name && !target) return;
   ref_ptr<call_extras> rare(new call_extras);
   if (options.executor) rare->executor = asio::require(*options.executor, asio::execution::blocking.never);
   if (options.interruptor) rare->interruptor = *options.interruptor;
   if (options.limiter) rare->limiter = core_of(*options.limiter);
   if (options.name) rare->name = interned(options.name);
+  rare->target = std::move(target);
   extras = std::move(rare);
 }
 
@@ -97,6 +102,7 @@ void crossing::prepare(const asio::any_io_executor& awaiting) {
   if (options_.on_cancel == cancel_policy::interrupt) interruption_ = std::make_unique<interruption>();
   if (options_.extras && options_.extras->limiter)
     token_ = new limiter_token(options_.extras->limiter, *this, chain_token());
+  if (call_target* const elsewhere = target()) return elsewhere->check(where());
   const bool on_executor = options_.extras && options_.extras->executor;
   if (on_executor || options_.thread_sensitive) return;
   pool_ = core_of(options_.pool);
@@ -115,7 +121,8 @@ void crossing::begin_failed() noexcept {
   if (try_claim()) ref_ptr<crossing>(this).detach()->refuse(std::current_exception());
 }
 
-lane& crossing::sensitive_lane() const noexcept {
+lane& crossing::queue_lane() const noexcept {
+  if (lane* const bound = target() ? target()->queues_in() : nullptr) return *bound;
   const chain_node* const node = awaiting_node().get();
   return node && node->place().sync_lane ? *node->place().sync_lane : process_lane();
 }
@@ -148,6 +155,10 @@ void crossing::grant(ref_ptr<crossing> next) noexcept {
 }
 
 void crossing::hand_over(bool on_the_loop) {
+  if (call_target* const elsewhere = target()) {
+    queue_.store(elsewhere->queues_in() ? queue::lane : queue::none, std::memory_order_release);
+    return elsewhere->submit(*this, awaiting_node().get());
+  }
   if (options_.extras && options_.extras->executor) {
     queue_.store(queue::executor, std::memory_order_release);
     return options_.extras->executor.execute(executor_job(*this));
@@ -222,6 +233,10 @@ ref_ptr<crossing> crossing::give_token_back() noexcept {
   return token_ ? limiter_core::release(*token_) : ref_ptr<crossing>();
 }
 
+call_target* crossing::target() const noexcept {
+  return options_.extras ? options_.extras->target.get() : nullptr;
+}
+
 ref_ptr<limiter_token> crossing::chain_token() const noexcept {
   if (token_) return token_;
   return awaiting_node() ? awaiting_node()->place().token : ref_ptr<limiter_token>();
@@ -245,15 +260,16 @@ void crossing::orphaned() noexcept {
   } else if (expected == phase::pending) {
     request_stop();
     cancel_inner(asio::cancellation_type::terminal);
-    if (pool_) pool_->note_abandoned();
+    note_abandoned();
   }
   drop_continuation();
 }
 
 void crossing::withdraw() noexcept {
+  if (call_target* const elsewhere = target()) elsewhere->withdraw(*this);
   if (pool_) pool_->remove(*this);
   if (helper_) helper_->remove(*this);
-  if (options_.thread_sensitive) sensitive_lane().remove(*this);
+  if (options_.thread_sensitive) queue_lane().remove(*this);
 }
 
 void crossing::cancel(asio::cancellation_type type) noexcept {
@@ -274,11 +290,16 @@ void crossing::cancel(asio::cancellation_type type) noexcept {
   }
 }
 
+void crossing::note_abandoned() noexcept {
+  if (pool_) pool_->note_abandoned();
+  if (call_target* const elsewhere = target()) elsewhere->note_abandoned();
+}
+
 void crossing::abandon() noexcept {
   phase expected = phase::pending;
   if (!phase_.compare_exchange_strong(expected, phase::detached, std::memory_order_acq_rel)) return;
   abandoned_ = true;
-  if (pool_) pool_->note_abandoned();
+  note_abandoned();
   intrusive_ptr_add_ref(this);
   deliver();
 }

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "lane.hpp"
 
+#include "describe.hpp"
 #include "loop.hpp"
 #include "resources.hpp"
 #include "thread_cache.hpp"
 #include "thread_record.hpp"
 #include "thread_state.hpp"
 #include "watch.hpp"
+#include "worker_pool_core.hpp"
+
+#include <bothworlds/error.hpp>
 
 #include <utility>
 
@@ -29,7 +33,7 @@ private:
   const ref_ptr<lane> lane_;
 };
 
-lane::lane(kind what) noexcept : kind_(what) {
+lane::lane(kind what) noexcept : kind_(what), running_(what == kind::bound) {
   if (kind_ == kind::of_a_thread) server_ = &this_thread_state();
   if (kind_ == kind::of_a_thread) list_resource(*this);
 }
@@ -38,10 +42,20 @@ lane::~lane() {
   if (kind_ == kind::of_a_thread) unlist_resource(*this);
 }
 
-void lane::put(queue& into, queue_name name, work& item) noexcept {
+void lane::put(queue& into, work& item) noexcept {
+  if (&into != &offers_) item.queued_at_ = coarse_now();  // an offer stands in its pool's queue, whose mutex guards that
+  item.lane_queue_ = &into;
   intrusive_ptr_add_ref(&item);
-  item.lane_queue_ = name;
   into.push_back(item);
+  if (&into == &main_) ++main_size_;
+}
+
+void lane::unlink(work& item) noexcept {
+  auto* const from = static_cast<queue*>(item.lane_queue_);
+  from->erase(from->iterator_to(item));
+  if (from == &main_) --main_size_;
+  if (from == &nested_) nested_count_.fetch_sub(1, std::memory_order_seq_cst);
+  if (from == &offers_) offer_count_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
 bool lane::push_nested(work& item) noexcept {
@@ -52,24 +66,29 @@ bool lane::push_nested(work& item) noexcept {
   }
   {
     const std::lock_guard lock(mutex_);
-    if (kind_ == kind::dedicated && !running_) {
+    if (dedicated() && !running_) {
       // The frame has closed meanwhile, and the lane has given its thread back.
       nested_count_.fetch_sub(1, std::memory_order_seq_cst);
       return false;
     }
-    item.queued_at_ = coarse_now();
-    put(nested_, in_nested, item);
+    put(nested_, item);
   }
   wake();
   return true;
 }
 
 void lane::push_main(work& item) {
+  if (kind_ == kind::bound) {
+    if (push_bound(item)) return;
+    throw error(errc::wrong_thread, item.where(),
+                "the thread of this chain's thread-sensitive calls has gone with the thread_bound it belonged to",
+                "  why  the task that makes this call has outlived the call that started it\n"
+                "  fix  await it before that call returns\n");
+  }
   bool start = false;
   {
     const std::lock_guard lock(mutex_);
-    item.queued_at_ = coarse_now();
-    put(main_, in_main, item);
+    put(main_, item);
     start = !std::exchange(running_, true);
   }
   if (!start) {
@@ -85,30 +104,47 @@ void lane::push_main(work& item) {
   }
 }
 
+bool lane::push_bound(work& item) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    if (retired_) return false;
+    put(main_, item);
+  }
+  watch_waits();
+  wake();
+  return true;
+}
+
+bool lane::push_last(work& item) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!running_) return false;
+  put(last_, item);
+  return true;
+}
+
 void lane::give_back(work& item) noexcept {
   const std::exception_ptr why = std::current_exception();
   {
     const std::lock_guard lock(mutex_);
     running_ = false;
     if (item.lane_hook_.is_linked()) {
-      main_.erase(main_.iterator_to(item));
+      unlink(item);
       intrusive_ptr_release(&item);
     }
   }
   // What others have queued meanwhile, trusting that the thread would start, has nobody to run it either.
-  while (work* other = take(main_, nullptr)) other->refuse(why);
+  while (work* other = take(main_)) other->refuse(why);
 }
 
 bool lane::push_offer(work& item, std::uint32_t epoch) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    put(offers_, in_offers, item);
+    put(offers_, item);
     offer_count_.fetch_add(1, std::memory_order_seq_cst);
     // A thread that closes its last frame writes the epoch first and then looks at the count: it sees this offer, or
     // this sees the new epoch.
     if (epoch_.load(std::memory_order_seq_cst) != epoch) {
-      offers_.pop_back();
-      offer_count_.fetch_sub(1, std::memory_order_seq_cst);
+      unlink(item);
       intrusive_ptr_release(&item);  // the caller has one, too
       return false;
     }
@@ -121,10 +157,7 @@ void lane::remove(work& item) noexcept {
   {
     const std::lock_guard lock(mutex_);
     if (!item.lane_hook_.is_linked()) return;
-    queue& from = item.lane_queue_ == in_offers ? offers_ : item.lane_queue_ == in_nested ? nested_ : main_;
-    from.erase(from.iterator_to(item));
-    if (&from == &offers_) offer_count_.fetch_sub(1, std::memory_order_seq_cst);
-    if (&from == &nested_) nested_count_.fetch_sub(1, std::memory_order_seq_cst);
+    unlink(item);
   }
   intrusive_ptr_release(&item);
 }
@@ -172,24 +205,22 @@ void lane::forget_offers() noexcept {
   epoch_.store(epoch_.load(std::memory_order_relaxed) + 1, std::memory_order_seq_cst);
   if (!has_offers()) return;
   const std::lock_guard lock(mutex_);
-  offer_count_.store(0, std::memory_order_seq_cst);
   // Unlinked under the lock, so that remove() never meets a queue that is not ours.
   while (!offers_.empty()) {
     work& item = offers_.front();
-    offers_.pop_front();
+    unlink(item);
     intrusive_ptr_release(&item);
   }
 }
 
-work* lane::take(queue& from, std::atomic<std::uint32_t>* count) noexcept {
+work* lane::take(queue& from) noexcept {
   for (;;) {
     work* item = nullptr;
     {
       const std::lock_guard lock(mutex_);
       if (from.empty()) return nullptr;
       item = &from.front();
-      from.pop_front();
-      if (count) count->fetch_sub(1, std::memory_order_seq_cst);
+      unlink(*item);
       if (&from != &offers_) {
         running_name_ = item->name();
         running_where_ = item->where();
@@ -202,38 +233,84 @@ work* lane::take(queue& from, std::atomic<std::uint32_t>* count) noexcept {
 }
 
 void lane::serve_until_retired() noexcept {
-  thread_state& thread = this_thread_state();
-  // The blocking calls of the callables served here open their frames on this lane, and a loop that they have to
-  // make here belongs to it.
-  const ref_ptr<lane> previous = std::exchange(thread.own_lane, ref_ptr<lane>(this));
-  const ref_ptr<loop> previous_home = std::exchange(thread.home, ref_ptr<loop>());
-  list_resource(*this);
-  thread_record::of_this_thread();
-  {
-    const std::lock_guard lock(mutex_);
-    server_ = &thread;
-  }
+  const lane_occupancy here(*this);
+  do serve_queues();
+  while (!vacate());
+}
+
+void lane::serve_queues() noexcept {
   for (;;) {
     work* item = take_nested();
-    if (!item) item = take(main_, nullptr);
+    if (!item) item = take(main_);
     if (item) {
       serve(item);
       continue;
     }
     {
       const std::lock_guard lock(mutex_);
-      if (retired_ && main_.empty() && nested_.empty()) {
-        running_ = false;
-        server_ = nullptr;
-        break;
-      }
+      running_since_ = 0;
+      if (retired_ && main_.empty() && nested_.empty()) return;
     }
     parker_.park();
   }
-  unlist_resource(*this);
-  if (thread.home) thread.home->close();
-  thread.home = previous_home;
-  thread.own_lane = previous;
+}
+
+bool lane::vacate() noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!main_.empty() || !nested_.empty()) return false;
+    running_ = false;
+    server_ = nullptr;
+  }
+  while (work* item = take(last_)) serve(item);
+  return true;
+}
+
+void lane::shows(const char* what, std::source_location where) noexcept {
+  const std::lock_guard lock(mutex_);
+  running_name_ = what;
+  running_where_ = where;
+  running_since_ = what ? coarse_now() : 0;
+}
+
+lane_stats lane::stats() const {
+  lane_stats stats;
+  const std::lock_guard lock(mutex_);
+  const std::int64_t now = coarse_now();
+  stats.queued = main_size_;
+  if (main_size_ != 0) stats.oldest_queued = age(main_.front().queued_at_, now);
+  stats.busy = running_since_ != 0;
+  if (!stats.busy) return stats;
+  stats.running = running_name_ ? running_name_ : describe(running_where_);
+  stats.running_for = age(running_since_, now);
+  return stats;
+}
+
+const char* lane::title() const noexcept {
+  switch (kind_) {
+    case kind::of_a_thread: return "the thread of its chain";
+    case kind::dedicated: return "the thread of the thread-sensitive calls";
+    case kind::bound: return "the thread of a thread_bound";
+  }
+  return "";
+}
+
+lane_occupancy::lane_occupancy(lane& served)
+    : served_(served),
+      thread_(this_thread_state()),
+      previous_(std::exchange(thread_.own_lane, ref_ptr<lane>(&served))),
+      previous_home_(std::exchange(thread_.home, ref_ptr<loop>())) {
+  list_resource(served);
+  thread_record::of_this_thread();
+  const std::lock_guard lock(served.mutex_);
+  served.server_ = &thread_;
+}
+
+lane_occupancy::~lane_occupancy() {
+  unlist_resource(served_);
+  if (thread_.home) thread_.home->close();
+  thread_.home = previous_home_;
+  thread_.own_lane = previous_;
 }
 
 lane& process_lane() {

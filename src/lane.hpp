@@ -2,14 +2,16 @@
 //
 // One thread at a time, in order: the queue of work that must, or may, run on one particular thread.
 //
-// There are two kinds. A *thread's* lane belongs to a thread that blocks in async_to_sync and is served while it
+// There are three kinds. A *thread's* lane belongs to a thread that blocks in async_to_sync and is served while it
 // is blocked, by the frames of that thread. A *dedicated* lane is a thread-sensitive context's: it takes a thread
-// of its own when the first call comes, and gives it back when the context is left.
+// of its own when the first call comes, and gives it back when the context is left. A *bound* lane is a
+// thread_bound's: its thread comes with the object, and no other one ever serves it.
 //
-// Three queues:
+// Four queues:
 //   nested_   work of the chain that is blocked on this thread; served by its innermost frame, whichever it is
-//   main_     (dedicated only) work of chains that are not on this thread's stack: between two calls only
+//   main_     (not of a thread's) work of chains that are not on this thread's stack: between two calls only
 //   offers_   work that also stands in a pool's queue, because the pool had no free worker
+//   last_     (bound only) what waits for the thread to leave
 // mutex_ guards the queues. open_frames_ counts the calls that block on this thread now; it is written by that
 // thread alone. A pusher counts itself into nested_count_ before it looks at open_frames_, a closing frame does it
 // the other way round (all sequentially consistent), so no work is left in a queue that nobody will look at.
@@ -22,8 +24,11 @@
 #include <boost/intrusive/list.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
+#include <source_location>
+#include <string>
 
 namespace bothworlds::detail {
 
@@ -31,9 +36,17 @@ class loop;
 class worker_pool_core;
 struct thread_state;
 
+struct lane_stats {
+  std::size_t queued = 0;
+  std::chrono::milliseconds oldest_queued{0};
+  bool busy = false;
+  std::string running;  // the name or place of what was taken last
+  std::chrono::milliseconds running_for{0};
+};
+
 class lane final : public ref_counted {
 public:
-  enum class kind { of_a_thread, dedicated };
+  enum class kind { of_a_thread, dedicated, bound };
 
   explicit lane(kind what) noexcept;
 
@@ -41,20 +54,34 @@ public:
 
   /// Queues work of the chain whose frames are on this thread. False: no frame is open, nothing was queued.
   bool push_nested(work& item) noexcept;
-  /// Dedicated lanes: queues work for the thread's own turn, and starts the thread if there is none. Throws if it
-  /// cannot be started; then nothing was queued.
+  /// Not of a thread's: queues work for the thread's own turn. A dedicated lane starts its thread if there is none.
+  /// Throws if that cannot be, or a bound lane is retired; then nothing was queued.
   void push_main(work& item);
+  /// Bound lanes: the same. False: it is retired, nothing was queued.
+  bool push_bound(work& item) noexcept;
+  /// Bound lanes: queues what is to run when the thread leaves. False: it has left, nothing was queued.
+  bool push_last(work& item) noexcept;
   /// Offers work that a pool has queued. False: the frames that could take it have gone.
   bool push_offer(work& item, std::uint32_t epoch) noexcept;
   /// Takes the work out of whatever queue here it stands in.
   void remove(work& item) noexcept;
   /// Makes the thread look again at what it waits for.
   void wake() noexcept;
-  bool dedicated() const noexcept { return kind_ == kind::dedicated; }
-  /// Dedicated lanes: gives the thread back once the queues are empty. Never blocks.
+  bool dedicated() const noexcept { return kind_ != kind::of_a_thread; }
+  /// Gives the thread back once the queues are empty. Never blocks.
   void retire() noexcept;
+  lane_stats stats() const;
+  /// What reports call it.
+  const char* title() const noexcept;
 
   // --- the thread itself
+
+  /// Runs what is queued, until the lane is retired and empty. Inside a lane_occupancy.
+  void serve_queues() noexcept;
+  /// The thread leaves, and runs what has waited for that. False: work has come, serve it first.
+  bool vacate() noexcept;
+  /// What stats() gives as running; null: nothing.
+  void shows(const char* what, std::source_location where) noexcept;
 
   void open_frame() noexcept;
   /// Runs what came too late for every frame, when the last one closes.
@@ -63,8 +90,8 @@ public:
   bool has_nested() const noexcept { return nested_count_.load(std::memory_order_seq_cst) != 0; }
   bool has_offers() const noexcept { return offer_count_.load(std::memory_order_seq_cst) != 0; }
   /// The next piece of work, claimed, for serve(); null: none.
-  work* take_nested() noexcept { return has_nested() ? take(nested_, &nested_count_) : nullptr; }
-  work* take_offer() noexcept { return take(offers_, &offer_count_); }
+  work* take_nested() noexcept { return has_nested() ? take(nested_) : nullptr; }
+  work* take_offer() noexcept { return take(offers_); }
   parker& parking() noexcept { return parker_; }
   /// The loop in whose epoll this thread sleeps, if it does: who wakes the thread must wake that loop.
   void sleeps_in(loop* where) noexcept { sleeping_in_.store(where, std::memory_order_seq_cst); }
@@ -72,27 +99,30 @@ public:
   void forget_loops() noexcept;
 
 private:
+  friend class lane_occupancy;
   friend class stall_finder;
   friend class wait_graph;
-  enum queue_name : unsigned char { in_nested, in_main, in_offers };
   using queue = boost::intrusive::list<
       work, boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
       boost::intrusive::constant_time_size<false>>;
   class turn;
 
   ~lane() override;
-  void put(queue& into, queue_name name, work& item) noexcept;
-  work* take(queue& from, std::atomic<std::uint32_t>* count) noexcept;
+  void put(queue& into, work& item) noexcept;
+  void unlink(work& item) noexcept;
+  work* take(queue& from) noexcept;
   void forget_offers() noexcept;
   void give_back(work& item) noexcept;
   void serve_until_retired() noexcept;
 
   const kind kind_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   queue nested_;                               // mutex_
   queue main_;                                 // mutex_
   queue offers_;                               // mutex_
-  bool running_ = false;                       // mutex_; dedicated: a thread serves this lane
+  queue last_;                                 // mutex_
+  std::size_t main_size_ = 0;                  // mutex_
+  bool running_;                               // mutex_; not of a thread's: a thread serves this lane, or is about to
   bool retired_ = false;                       // mutex_
   std::atomic<std::uint32_t> nested_count_{0};  // pushers and the thread; seq_cst
   std::atomic<std::uint32_t> offer_count_{0};   // mutex_ to write; anybody reads; seq_cst
@@ -103,8 +133,24 @@ private:
   const thread_state* server_ = nullptr;  // mutex_: the thread that serves it now; null: none
   const char* running_name_ = nullptr;    // mutex_; this and the next two: the call that was taken last
   std::source_location running_where_;
-  std::int64_t running_since_ = 0;
+  std::int64_t running_since_ = 0;        // 0: none of a dedicated lane's
   parker parker_;
+};
+
+/// While it lives, the calling thread is that of `served`: blocking calls on top of it open their frames there, and a
+/// loop that they have to make belongs to it.
+class lane_occupancy {
+public:
+  explicit lane_occupancy(lane& served);
+  ~lane_occupancy();
+  lane_occupancy(const lane_occupancy&) = delete;
+  lane_occupancy& operator=(const lane_occupancy&) = delete;
+
+private:
+  lane& served_;
+  thread_state& thread_;
+  const ref_ptr<lane> previous_;
+  const ref_ptr<loop> previous_home_;
 };
 
 /// The lane of thread-sensitive calls under an async root, outside every context: one for the process.

@@ -32,8 +32,7 @@ private:
     const listed_resources all;
     for (lane* subject : all.lanes()) {
       const std::lock_guard lock(subject->mutex_);
-      const bool dedicated = subject->dedicated();
-      const char* const title = dedicated ? "the thread of the thread-sensitive calls" : "the thread of its chain";
+      const char* const title = subject->title();
       for (const auto* queue : {&subject->nested_, &subject->main_})
         if (!queue->empty()) {
           wait& head = add_head(queue->front(), queue->front().queued_at_, kind::lane, title);

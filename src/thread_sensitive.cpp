@@ -48,6 +48,7 @@ sensitive_scope::sensitive_scope(const asio::any_io_executor& executor) : execut
     if (outer.sync_root || outer.in_context) return;
     place.blocked = outer.blocked;
     place.epoch = outer.epoch;
+    place.above = outer.above;
     place.token = outer.token;
   }
   lane_ = new lane(lane::kind::dedicated);

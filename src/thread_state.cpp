@@ -10,6 +10,8 @@
 #include <bothworlds/detail/crossing.hpp>
 
 #include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <new>
@@ -18,6 +20,7 @@ namespace bothworlds::detail {
 namespace {
 
 std::atomic<std::uint32_t> forks{0};
+std::atomic<bool> main_thread_has_ended{false};
 
 // Registered before the first thread of the library can exist.
 const int fork_handler = ::pthread_atfork(
@@ -31,7 +34,10 @@ constinit thread_local thread_state* known_state = nullptr;
 // be held by them for ever, so it is forgotten, not destroyed.
 struct slot {
   slot() { new (storage) thread_state; }
-  ~slot() { state().~thread_state(); }
+  ~slot() {
+    if (::syscall(SYS_gettid) == ::getpid()) main_thread_has_ended.store(true, std::memory_order_relaxed);
+    state().~thread_state();
+  }
   thread_state& state() { return *std::launder(reinterpret_cast<thread_state*>(storage)); }
 
   alignas(thread_state) unsigned char storage[sizeof(thread_state)];
@@ -92,6 +98,8 @@ BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept {
   const auto here = static_cast<const char*>(__builtin_frame_address(0));
   return here > end ? static_cast<std::size_t>(here - end) : 0;
 }
+
+bool process_is_ending() noexcept { return main_thread_has_ended.load(std::memory_order_relaxed); }
 
 thread_state::~thread_state() {
   if (home) home->close();

@@ -51,6 +51,9 @@ BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept;
 /// How often this process has been forked off: 0 in the first one.
 BOTHWORLDS_NOINLINE std::uint32_t fork_generation() noexcept;
 
+/// True once the main thread has run the destructors of its thread-local objects: those of static objects come next.
+bool process_is_ending() noexcept;
+
 /// While it lives, the code on top of it may block this thread, unless a loop is entered above it.
 class may_block_scope {
 public:

@@ -16,4 +16,13 @@ void report_unhandled(const char* where) noexcept {
   }
 }
 
+void call_hook(const std::function<void()>& hook, const char* where) noexcept {
+  if (!hook) return;
+  try {
+    hook();
+  } catch (...) {
+    report_unhandled(where);
+  }
+}
+
 }  // namespace bothworlds::detail

@@ -148,7 +148,7 @@ std::size_t wait_graph::add_crossing(const ref_ptr<crossing>& call) {
   } else if (!call->claimed_.load(std::memory_order_acquire)) {
     node waiting{};  // filled apart: the nodes may move meanwhile
     switch (call->queue_.load(std::memory_order_acquire)) {
-      case crossing::queue::lane: next = add_lane(call->sensitive_lane(), *call, waiting); break;
+      case crossing::queue::lane: next = add_lane(call->queue_lane(), *call, waiting); break;
       case crossing::queue::limiter: next = add_limiter(*call->options_.extras->limiter, *call, waiting); break;
       case crossing::queue::pool: next = add_pool(*call->pool_, *call, waiting); break;
       case crossing::queue::none:
@@ -178,7 +178,7 @@ std::size_t wait_graph::add_lane(lane& subject, crossing& queued, node& of) {
     server = subject.server_;
   }
   if (const auto found = known_.find(&subject); found != known_.end()) return found->second;
-  const std::size_t id = add(kind::lane, &subject, "the thread of the thread-sensitive calls");
+  const std::size_t id = add(kind::lane, &subject, subject.title());
   const std::size_t thread = add_thread(server);
   nodes_[id].any_of = {thread};
   return id;

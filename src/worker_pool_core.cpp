@@ -48,15 +48,6 @@ private:
   sigset_t before_;
 };
 
-void call_hook(const std::function<void()>& hook, const char* which) noexcept {
-  if (!hook) return;
-  try {
-    hook();
-  } catch (...) {
-    report_unhandled(which);
-  }
-}
-
 error closed_error(std::source_location where) {
   return error(errc::pool_closed, where, "the worker pool is shut down",
                "  fix  keep the pool until its last call has ended, or use the default pool\n");

@@ -18,6 +18,7 @@
 #include <bothworlds/stream.hpp>
 #include <bothworlds/sync_options.hpp>
 #include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/thread_bound.hpp>
 #include <bothworlds/thread_sensitive.hpp>
 #include <bothworlds/traits.hpp>
 #include <bothworlds/worker_pool.hpp>

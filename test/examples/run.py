@@ -208,6 +208,17 @@ def _():
     check(result.stdout == expected, result.stdout)
 
 
+@case("sqlite_connection keeps a transaction open across awaits, on the one thread that may touch the connection")
+def _():
+    result = run(binary("sqlite_connection"))
+    check(result.returncode == 0 and result.stderr == "", result)
+    expected = (
+        "moved 30, 70 left\nmoved 30, 40 left\nmoved 30, 10 left\nrefused, 10 left\n"
+        "from main(): touched from another thread\nin all: 100\n"
+    )
+    check(result.stdout == expected, result.stdout)
+
+
 @case("hello_sync_to_async tells the size of a file")
 def _():
     result = run(binary("hello_sync_to_async"))

@@ -163,8 +163,9 @@ private:
   ref_ptr<loop> loop_;        // null: a foreign loop, that of node_
   ref_ptr<chain_node> node_;  // null: the loop's resident has it
   ref_ptr<lane> waiter_;      // null: a coroutine waits
-  ref_ptr<lane> sync_lane_;   // this and the next four: parts of the place, taken by the resident
+  ref_ptr<lane> sync_lane_;   // this and the next five: parts of the place, taken by the resident
   ref_ptr<chain_node> lane_frame_;
+  ref_ptr<chain_node> above_;
   ref_ptr<limiter_token> token_;
   bool sync_root_ = false;
   bool in_context_ = false;

@@ -30,9 +30,29 @@
 
 namespace bothworlds::detail {
 
+class crossing;
 class interruption;
+class lane;
 class limiter_core;
 class limiter_token;
+
+/// Where a call runs, if it is none of the places that sync_options can name.
+class BOTHWORLDS_API call_target : public ref_counted {
+public:
+  /// Throws what keeps any call from being run there. On the awaiting loop.
+  virtual void check(std::source_location where) const = 0;
+  /// Queues the call, whose coroutine has this node; null: none. Any thread. Throws what keeps it from being run; then
+  /// nothing was queued.
+  virtual void submit(crossing& call, const chain_node* awaiting) = 0;
+  /// Takes it out of the queue, if it still stands there.
+  virtual void withdraw(crossing& call) noexcept = 0;
+  virtual void note_abandoned() noexcept {}
+  /// The lane in which its calls stand; null: none. For the wait-for graph.
+  virtual lane* queues_in() const noexcept { return nullptr; }
+
+protected:
+  ~call_target() override;
+};
 
 /// Options that are rarely set, copied once by the wrap and shared by its calls; immutable.
 struct BOTHWORLDS_API call_extras : ref_counted {
@@ -42,12 +62,13 @@ struct BOTHWORLDS_API call_extras : ref_counted {
   asio::any_io_executor executor;
   std::function<void()> interruptor;
   ref_ptr<limiter_core> limiter;
+  ref_ptr<call_target> target;
   const char* name = nullptr;  // interned
 };
 
 /// sync_options, owned: what its pointers named has been copied.
 struct BOTHWORLDS_API call_options {
-  call_options(const sync_options& options, std::source_location where);
+  call_options(const sync_options& options, std::source_location where, ref_ptr<call_target> target = nullptr);
 
   worker_pool* pool;
   std::source_location where;
@@ -122,13 +143,15 @@ private:
   enum class queue : unsigned char { none, limiter, pool, lane, executor };
 
   const crossing* as_crossing() const noexcept override { return this; }
-  lane& sensitive_lane() const noexcept;
+  lane& queue_lane() const noexcept;
   void dispatch();
   void hand_over(bool on_the_loop);
   void complete() noexcept;
   ref_ptr<crossing> finish() noexcept;
   ref_ptr<crossing> give_token_back() noexcept;
+  call_target* target() const noexcept;
   void withdraw() noexcept;
+  void note_abandoned() noexcept;
   void abandon() noexcept;
   void cancel_inner(asio::cancellation_type type) noexcept;
   static std::exception_ptr aborted();

@@ -46,11 +46,11 @@ private:
   hook pool_hook_;               // the pool's mutex
   std::atomic<bool> in_pool_{false};  // the pool's mutex to write: it stands in the queue
   hook lane_hook_;               // the lane's mutex
-  unsigned char lane_queue_ = 0;  // likewise: which of the lane's queues it stands in
   bool waits_knowingly_ = false;  // the pool's mutex: who queued it was told that no worker was free
   std::int64_t queued_at_ = 0;   // the mutex of the pool, or else the lane; nanoseconds of the coarse clock
   const std::source_location where_;
   std::atomic<bool> claimed_{false};  // any thread
+  void* lane_queue_ = nullptr;        // the lane's mutex: the queue there in which this stands
 };
 
 }  // namespace bothworlds::detail
