@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// A database connection that only one thread may touch, used by coroutines: a transaction stays open while they await.
+// A database connection that only one thread may touch, used by coroutines: a transaction stays
+// open while they await.
 
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/thread_bound.hpp>
@@ -23,13 +24,14 @@ using bothworlds::async_to_sync;
 using bothworlds::thread_bound;
 
 //! [connection]
-// Blocking code that knows nothing of loops. SQLite does not lock this connection, so it looks itself who touches it.
+// Blocking code that knows nothing of loops. SQLite does not lock this connection, so it looks
+// itself who touches it.
 class connection {
 public:
   explicit connection(const char* file) {
     sqlite3* handle = nullptr;
-    const int code =
-        sqlite3_open_v2(file, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+    const int code = sqlite3_open_v2(
+        file, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
     handle_.reset(handle);
     if (code != SQLITE_OK) throw std::runtime_error(sqlite3_errstr(code));
   }
@@ -52,7 +54,8 @@ public:
 
 private:
   void check_thread() const {
-    if (std::this_thread::get_id() != thread_) throw std::logic_error("touched from another thread");
+    if (std::this_thread::get_id() != thread_)
+      throw std::logic_error("touched from another thread");
   }
 
   struct closer {
@@ -68,9 +71,12 @@ private:
 asio::awaitable<bool> transfer(thread_bound<connection>& bank) {
   asio::steady_timer moment(co_await asio::this_coro::executor);
 
-  co_await bank.call([](connection& db) { db.execute("BEGIN; UPDATE account SET money = money - 30 WHERE id = 1"); });
+  co_await bank.call([](connection& db) {
+    db.execute("BEGIN; UPDATE account SET money = money - 30 WHERE id = 1");
+  });
 
-  moment.expires_after(std::chrono::milliseconds(10));  // the transaction stays open, the loop goes on
+  moment.expires_after(
+      std::chrono::milliseconds(10));  // the transaction stays open, the loop goes on
   co_await moment.async_wait(asio::use_awaitable);
 
   const int left = co_await bank.call([](connection& db) {
@@ -86,7 +92,8 @@ asio::awaitable<bool> transfer(thread_bound<connection>& bank) {
 asio::awaitable<void> use(thread_bound<connection>& bank) {
   for (int i = 0; i < 4; ++i) {
     const bool done = co_await transfer(bank);
-    const int left = co_await bank.call([](connection& db) { return db.number("SELECT money FROM account"); });
+    const int left =
+        co_await bank.call([](connection& db) { return db.number("SELECT money FROM account"); });
     std::cout << (done ? "moved 30, " : "refused, ") << left << " left" << std::endl;
   }
 }
@@ -97,8 +104,9 @@ int main() {
 
   // From sync code, too.
   bank.call_blocking([](connection& db) {
-    db.execute("CREATE TABLE account(id INTEGER PRIMARY KEY, money INTEGER);"
-               "INSERT INTO account VALUES(1, 100), (2, 0)");
+    db.execute(
+        "CREATE TABLE account(id INTEGER PRIMARY KEY, money INTEGER);"
+        "INSERT INTO account VALUES(1, 100), (2, 0)");
   });
 
   async_to_sync(use)(std::ref(bank));
@@ -110,6 +118,7 @@ int main() {
   } catch (const std::logic_error& error) {
     std::cout << "from main(): " << error.what() << std::endl;
   }
-  const int total = bank.call_blocking([](connection& db) { return db.number("SELECT sum(money) FROM account"); });
+  const int total = bank.call_blocking(
+      [](connection& db) { return db.number("SELECT sum(money) FROM account"); });
   std::cout << "in all: " << total << std::endl;
 }

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <bothworlds/detail/bound_core.hpp>
-
 #include "chain.hpp"
 #include "describe.hpp"
 #include "lane.hpp"
@@ -9,21 +7,23 @@
 #include "thread_state.hpp"
 #include "unhandled.hpp"
 
+#include <bothworlds/detail/bound_core.hpp>
 #include <bothworlds/detail/sync_call.hpp>
 #include <bothworlds/error.hpp>
 #include <bothworlds/thread_bound.hpp>
 
 #include <boost/intrusive/list.hpp>
 
-#include <pthread.h>
-
 #include <cstdio>
 #include <cstdlib>
+
+#include <pthread.h>
 
 namespace bothworlds {
 namespace detail {
 
-/// The objects of this process that are open, for counting them and for naming those that are forgotten.
+/// The objects of this process that are open, for counting them and for naming those that are
+/// forgotten.
 class bound_registry {
 public:
   static bound_registry& instance() {
@@ -32,7 +32,8 @@ public:
   }
 
   void enter(bound_core& object) {
-    // Before the handle's constructor is done, and so run after the destructor of the last static handle.
+    // Before the handle's constructor is done, and so run after the destructor of the last static
+    // handle.
     static const int at_exit = std::atexit([] { instance().report_forgotten(); });
     (void)at_exit;
     const std::lock_guard lock(mutex_);
@@ -95,13 +96,15 @@ public:
 
   void submit(crossing& call, const chain_node* awaiting) override {
     if (object_->is_awaited_by(awaiting))
-      throw misuse_error(errc::would_deadlock, call.where(),
-                           "thread_bound::close() is awaited below a call that is running on the object",
-                           "  made " + describe(object_->where_) +
-                               "\n  why  the object is destroyed after that call, which waits for this one\n"
-                               "  fix  close it after the call has returned\n");
+      throw misuse_error(
+          errc::would_deadlock, call.where(),
+          "thread_bound::close() is awaited below a call that is running on the object",
+          "  made " + describe(object_->where_) +
+              "\n  why  the object is destroyed after that call, which waits for this one\n"
+              "  fix  close it after the call has returned\n");
     object_->lane_->retire();
-    if (!object_->lane_->push_last(call) && call.try_claim()) ref_ptr<crossing>(&call).detach()->run();
+    if (!object_->lane_->push_last(call) && call.try_claim())
+      ref_ptr<crossing>(&call).detach()->run();
   }
 
   void withdraw(crossing& call) noexcept override { object_->lane_->remove(call); }
@@ -139,9 +142,12 @@ bound_core::bound_core(thread_bound_options options, std::source_location where)
 
 bound_core::~bound_core() = default;
 
-bool bound_core::of_another_process() const noexcept { return fork_generation_ != fork_generation(); }
+bool bound_core::of_another_process() const noexcept {
+  return fork_generation_ != fork_generation();
+}
 
 void bound_core::open() {
+  this_thread_state();  // if this is the main thread, its end is noticed: see process_is_ending()
   bound_registry& registry = bound_registry::instance();
   registry.enter(*this);
   try {
@@ -222,19 +228,22 @@ void bound_core::report(const char* what) const noexcept {
   try {
     const lane_stats now = lane_->stats();
     std::string busy;
-    if (now.busy) busy = "\n  busy " + now.running + ", for " + std::to_string(now.running_for.count()) + " ms";
+    if (now.busy)
+      busy = "\n  busy " + now.running + ", for " + std::to_string(now.running_for.count()) + " ms";
     std::fprintf(stderr,
                  "bothworlds: a thread_bound %s\n  made %s%s\n"
                  "  fix  co_await close() before its handle goes, and before main() returns\n",
                  what, describe(where_).c_str(), busy.c_str());
   } catch (...) {
-    std::fprintf(stderr, "bothworlds: a thread_bound %s\n  made %s:%u\n", what, where_.file_name(), where_.line());
+    std::fprintf(stderr, "bothworlds: a thread_bound %s\n  made %s:%u\n", what, where_.file_name(),
+                 where_.line());
   }
 }
 
 void bound_core::check(std::source_location where) const {
   if (of_another_process())
-    throw error(errc::forked_child, where, "this thread_bound was made before fork(), in the parent",
+    throw error(errc::forked_child, where,
+                "this thread_bound was made before fork(), in the parent",
                 "  made " + describe(where_) + "\n  fix  make one in the child\n");
 }
 
@@ -243,8 +252,9 @@ void bound_core::check_alive(std::source_location where) const {
     case stage::alive: return;
     case stage::failed: std::rethrow_exception(failure_);
     case stage::making:
-      throw misuse_error(errc::would_deadlock, where, "this object is called by the function that makes it",
-                           "  made " + describe(where_) + "\n  fix  call it once make() has returned\n");
+      throw misuse_error(
+          errc::would_deadlock, where, "this object is called by the function that makes it",
+          "  made " + describe(where_) + "\n  fix  call it once make() has returned\n");
     case stage::gone: throw closed_error(where);
   }
 }
@@ -266,8 +276,9 @@ ref_ptr<call_target> bound_core::closing() { return new closing_target(*this); }
 thread_bound_stats bound_core::stats() const {
   check(std::source_location::current());
   lane_stats now = lane_->stats();
-  return {now.queued, now.oldest_queued, now.busy, std::move(now.running), now.running_for,
-          abandoned_.load(std::memory_order_relaxed)};
+  return {now.queued,      now.oldest_queued,
+          now.busy,        std::move(now.running),
+          now.running_for, abandoned_.load(std::memory_order_relaxed)};
 }
 
 asio::awaitable<void> await_end_of(bound_core& object, std::source_location where) {
@@ -275,11 +286,14 @@ asio::awaitable<void> await_end_of(bound_core& object, std::source_location wher
     void operator()() const noexcept {}
   };
   const call_options to(sync_options(), where, object.closing());
-  return await_crossing<void>(ref_ptr<sync_call_result<void>>(new sync_call<nothing_to_do>(to, nothing_to_do())));
+  return await_crossing<void>(
+      ref_ptr<sync_call_result<void>>(new sync_call<nothing_to_do>(to, nothing_to_do())));
 }
 
 }  // namespace detail
 
-thread_bound_counts count_thread_bounds() noexcept { return detail::bound_registry::instance().counts(); }
+thread_bound_counts count_thread_bounds() noexcept {
+  return detail::bound_registry::instance().counts();
+}
 
 }  // namespace bothworlds

@@ -23,7 +23,8 @@ capacity_limiter_stats capacity_limiter::stats() const { return core_->stats(); 
 namespace detail {
 namespace {
 
-// What was given back is skipped, so that tasks which outlive their calls do not grow a chain without end.
+// What was given back is skipped, so that tasks which outlive their calls do not grow a chain
+// without end.
 ref_ptr<limiter_token> nearest_held(ref_ptr<limiter_token> token) noexcept {
   while (token && !token->held()) token = token->above();
   return token;
@@ -31,7 +32,9 @@ ref_ptr<limiter_token> nearest_held(ref_ptr<limiter_token> token) noexcept {
 
 }  // namespace
 
-const ref_ptr<limiter_core>& core_of(const capacity_limiter& limiter) noexcept { return limiter.core_; }
+const ref_ptr<limiter_core>& core_of(const capacity_limiter& limiter) noexcept {
+  return limiter.core_;
+}
 
 limiter_token::limiter_token(ref_ptr<limiter_core> of, const crossing& taker,
                              ref_ptr<limiter_token> above) noexcept
@@ -49,11 +52,14 @@ limiter_core::limiter_core(std::size_t limit) noexcept
 
 limiter_core::~limiter_core() { unlist_resource(*this); }
 
-bool limiter_core::of_another_process() const noexcept { return fork_generation_ != fork_generation(); }
+bool limiter_core::of_another_process() const noexcept {
+  return fork_generation_ != fork_generation();
+}
 
 void limiter_core::check_process(std::source_location where) const {
   if (of_another_process())
-    throw error(errc::forked_child, where, "this capacity limiter was made before fork(), in the parent",
+    throw error(errc::forked_child, where,
+                "this capacity limiter was made before fork(), in the parent",
                 "  why  its tokens may be held by threads that do not exist here\n"
                 "  fix  make a limiter in the child\n");
 }
@@ -83,7 +89,8 @@ bool limiter_core::acquire(ref_ptr<limiter_token>& token, crossing& call) {
   return false;
 }
 
-// The one place where a call begins to wait for a token; it ends in pass_on(), release() or orphaned().
+// The one place where a call begins to wait for a token; it ends in pass_on(), release() or
+// orphaned().
 void limiter_core::wait_for_token(limiter_token& token, crossing& call) noexcept {
   token.waiting_ = &call;
   token.since_ = coarse_now();
@@ -170,8 +177,8 @@ capacity_limiter_stats limiter_core::stats() const {
   if (!queue_.empty()) stats.oldest_queued = age(queue_.front().since_, now);
   stats.borrowers.reserve(stats.borrowed);
   for (const limiter_token& token : borrowed_)
-    stats.borrowers.push_back({token.name_ ? token.name_ : describe(token.where_), token.where_,
-                               age(token.since_, now)});
+    stats.borrowers.push_back(
+        {token.name_ ? token.name_ : describe(token.where_), token.where_, age(token.since_, now)});
   return stats;
 }
 

@@ -58,7 +58,8 @@ struct held_open {
 /// A call that holds a token until release().
 class token_holder {
 public:
-  token_holder(const asio::any_io_executor& loop, capacity_limiter& limiter, const char* name = nullptr)
+  token_holder(const asio::any_io_executor& loop, capacity_limiter& limiter,
+               const char* name = nullptr)
       : call_(sync_to_async(std::ref(body_), {.limiter = &limiter, .name = name})),
         task_(loop, [this] { return call_(); }) {}
 
@@ -120,7 +121,8 @@ TEST_CASE("as many calls run at once as there are tokens, and all of them run") 
     CHECK(stats.limit == 3);
     CHECK(stats.borrowed == 3);
     CHECK(stats.queued == 27);
-    // The loop has turned, and those that wait have neither a worker nor a place in the pool's queue.
+    // The loop has turned, and those that wait have neither a worker nor a place in the pool's
+    // queue.
     CHECK(pool.stats().threads == 3);
     CHECK(pool.stats().queued == 0);
     release.open();
@@ -153,7 +155,9 @@ TEST_CASE("tokens are given in the order of awaiting") {
   CHECK(order == expected);
 }
 
-TEST_CASE("stats: each borrower by name and place, the number of calls that wait, and the age of the oldest") {
+TEST_CASE(
+    "stats: each borrower by name and place, the number of calls that wait, and the age of the "
+    "oldest") {
   capacity_limiter two(2);
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
@@ -164,7 +168,8 @@ TEST_CASE("stats: each borrower by name and place, the number of calls that wait
     auto call = sync_to_async([] {}, {.limiter = &two});
     child_task queued(executor, [&] { return call(); });
     const bool aged = co_await comes_true_on_loop([&] {
-      return two.stats().oldest_queued.count() >= 1 && two.stats().borrowers.at(1).held_for.count() >= 1;
+      return two.stats().oldest_queued.count() >= 1 &&
+             two.stats().borrowers.at(1).held_for.count() >= 1;
     });
     CHECK(aged);
     const auto stats = two.stats();
@@ -247,7 +252,9 @@ TEST_CASE("a call that is cancelled while it runs keeps its token until its call
   });
 }
 
-TEST_CASE("a call that is cancelled while it waits leaves the queue, never runs, and costs those behind it nothing") {
+TEST_CASE(
+    "a call that is cancelled while it waits leaves the queue, never runs, and costs those behind "
+    "it nothing") {
   capacity_limiter one(1);
   std::vector<int> ran;
   run_async_root([&]() -> awaitable<void> {
@@ -326,7 +333,8 @@ TEST_CASE("resize: a higher limit lets calls go on at once, a lower one takes no
   CHECK(limiter.stats().borrowed == 0);
 }
 
-TEST_CASE("nest_depth_pool_one: any depth completes with one token and one worker, from either root") {
+TEST_CASE(
+    "nest_depth_pool_one: any depth completes with one token and one worker, from either root") {
   capacity_limiter one(1);
   worker_pool pool(worker_pool_options{.soft_limit = 1, .hard_limit = 1});
   for (bool sensitive : {false, true}) {
@@ -366,14 +374,18 @@ TEST_CASE("nest_depth_pool_one: several deep chains at once share the one token"
 
 TEST_CASE("a chain that holds tokens of two limiters takes a second one of neither") {
   capacity_limiter red(1), blue(1);
-  auto innermost = sync_to_async([&] { return red.stats().borrowed + blue.stats().borrowed; }, {.limiter = &red});
-  auto below = sync_to_async([&] { return async_to_sync(std::ref(innermost))(); }, {.limiter = &blue});
+  auto innermost = sync_to_async([&] { return red.stats().borrowed + blue.stats().borrowed; },
+                                 {.limiter = &red});
+  auto below =
+      sync_to_async([&] { return async_to_sync(std::ref(innermost))(); }, {.limiter = &blue});
   auto outer = sync_to_async([&] { return async_to_sync(std::ref(below))(); }, {.limiter = &red});
   CHECK(async_to_sync(std::ref(outer))() == 2);
   auto in_a_context = sync_to_async(
       [&] {
         auto body = [&] { return innermost(); };
-        auto scope = [&]() -> awaitable<std::size_t> { co_return co_await with_thread_sensitive_context(body); };
+        auto scope = [&]() -> awaitable<std::size_t> {
+          co_return co_await with_thread_sensitive_context(body);
+        };
         return async_to_sync(std::ref(scope))();
       },
       {.limiter = &red});
@@ -396,7 +408,8 @@ TEST_CASE("a task that outlives the call which held the token takes one of its o
         co_await call();
       });
     };
-    auto leaves_a_task = sync_to_async([&] { async_to_sync(std::ref(spawn_and_leave))(); }, {.limiter = &one});
+    auto leaves_a_task =
+        sync_to_async([&] { async_to_sync(std::ref(spawn_and_leave))(); }, {.limiter = &one});
     co_await leaves_a_task();
     CHECK(one.stats().borrowed == 0);
     token_holder other(executor, one);
@@ -424,7 +437,8 @@ TEST_CASE("a call that joined its chain's token keeps it after the call above ha
       late.emplace(inner, [&] { return hold(); });
       co_await yield_to_loop();
     };
-    auto outer = sync_to_async([&] { async_to_sync(std::ref(spawn_and_leave))(); }, {.limiter = &one});
+    auto outer =
+        sync_to_async([&] { async_to_sync(std::ref(spawn_and_leave))(); }, {.limiter = &one});
     co_await outer();
     body.running.wait();
     CHECK(one.stats().borrowed == 1);
@@ -439,7 +453,9 @@ TEST_CASE("a call that joined its chain's token keeps it after the call above ha
   CHECK(one.stats().borrowed == 0);
 }
 
-TEST_CASE("teardown_behind_acquirers: a release under a limiter of its own gets through, however many wait for it") {
+TEST_CASE(
+    "teardown_behind_acquirers: a release under a limiter of its own gets through, however many "
+    "wait for it") {
   capacity_limiter acquiring(2), releasing(1);
   worker_pool pool(worker_pool_options{.soft_limit = 2, .hard_limit = 16});
   struct connection {
@@ -476,7 +492,9 @@ TEST_CASE("teardown_behind_acquirers: a release under a limiter of its own gets 
   CHECK(served == 16);
 }
 
-TEST_CASE("teardown_behind_acquirers: a release below the call that holds the token does not queue behind the others") {
+TEST_CASE(
+    "teardown_behind_acquirers: a release below the call that holds the token does not queue "
+    "behind the others") {
   capacity_limiter one(1);
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
@@ -501,7 +519,8 @@ TEST_CASE("teardown_behind_acquirers: a release below the call that holds the to
   });
 }
 
-TEST_CASE("a limiter counts calls of every kind: on pools, thread-sensitive, on executors, offloaded") {
+TEST_CASE(
+    "a limiter counts calls of every kind: on pools, thread-sensitive, on executors, offloaded") {
   capacity_limiter one(1);
   in_flight inside;
   asio::thread_pool threads(2);
@@ -525,7 +544,8 @@ TEST_CASE("a limiter counts calls of every kind: on pools, thread-sensitive, on 
     for (int i = 0; i < 2; ++i) {
       calls.emplace_back(executor, [&]() -> awaitable<void> { co_await on_pool(); });
       calls.emplace_back(executor, [&]() -> awaitable<void> { co_await on_executor(); });
-      calls.emplace_back(executor, [&, i]() -> awaitable<void> { sensitive_on[i] = co_await sensitive(); });
+      calls.emplace_back(executor,
+                         [&, i]() -> awaitable<void> { sensitive_on[i] = co_await sensitive(); });
       auto count = [&](std::exception_ptr e, long) { offloaded += !e; };
       async_offload(body, asio::bind_executor(executor, count), {.pool = &pool, .limiter = &one});
     }
@@ -561,7 +581,8 @@ TEST_CASE("a limiter that is destroyed goes on limiting the calls that were made
   CHECK(inside.max() == 1);
 }
 
-TEST_CASE("a limiter that is destroyed with a limit of 0 fails the calls that wait, and those to come") {
+TEST_CASE(
+    "a limiter that is destroyed with a limit of 0 fails the calls that wait, and those to come") {
   auto limiter = std::make_unique<capacity_limiter>(1);
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
@@ -598,7 +619,8 @@ TEST_CASE("calls whose pool or executor refuses them once they have a token fail
       std::vector<boost::system::error_code> codes(100);
       std::vector<child_task> calls;
       for (auto& code : codes)
-        calls.emplace_back(executor, [&]() -> awaitable<void> { code = co_await outcome(refused); });
+        calls.emplace_back(executor,
+                           [&]() -> awaitable<void> { code = co_await outcome(refused); });
       child_task last(executor, [&] { return runs(); });
       co_await yield_to_loop();
       closed.shutdown(std::chrono::seconds(1));
@@ -664,7 +686,8 @@ TEST_CASE("queue_limit: with caller_runs, a call that has waited for a token is 
   });
 }
 
-TEST_CASE("a loop that is destroyed takes its calls out of the queue, and their token goes to others") {
+TEST_CASE(
+    "a loop that is destroyed takes its calls out of the queue, and their token goes to others") {
   capacity_limiter one(1);
   bool ran = false;
   run_async_root([&]() -> awaitable<void> {
@@ -687,7 +710,9 @@ TEST_CASE("a loop that is destroyed takes its calls out of the queue, and their 
   CHECK(one.stats().borrowed == 0);
 }
 
-TEST_CASE("from many loops, with calls cancelled at any moment, the limit holds and every token comes back") {
+TEST_CASE(
+    "from many loops, with calls cancelled at any moment, the limit holds and every token comes "
+    "back") {
   capacity_limiter limiter(3);
   worker_pool pool(worker_pool_options{.soft_limit = 8});
   in_flight inside;
@@ -736,7 +761,8 @@ constexpr bool counts_bytes = !__has_feature(thread_sanitizer) && !__has_feature
 constexpr bool counts_bytes = true;
 #endif
 
-/// A sanitizer keeps books of its own about each block: there the calls are fewer and their bytes are not counted.
+/// A sanitizer keeps books of its own about each block: there the calls are fewer and their bytes
+/// are not counted.
 constexpr int very_many = counts_bytes ? 1'000'000 : 20'000;
 
 std::size_t bytes_in_use() {
@@ -744,7 +770,8 @@ std::size_t bytes_in_use() {
   return use.uordblks + use.hblkhd;
 }
 
-/// Bytes that each of very_many calls takes while it waits behind one that is held open. All of them run in the end.
+/// Bytes that each of very_many calls takes while it waits behind one that is held open. All of
+/// them run in the end.
 double bytes_for_each_queued_call(const sync_options& options, std::size_t& queued) {
   asio::io_context loop;
   held_open body;
@@ -766,7 +793,8 @@ double bytes_for_each_queued_call(const sync_options& options, std::size_t& queu
 
 }  // namespace
 
-TEST_CASE("a million calls that wait for a token take 1,024 bytes each at most, and all of them run") {
+TEST_CASE(
+    "a million calls that wait for a token take 1,024 bytes each at most, and all of them run") {
   capacity_limiter one(1);
   worker_pool pool(worker_pool_options{.soft_limit = 2});
   std::size_t queued = 0;
@@ -775,7 +803,9 @@ TEST_CASE("a million calls that wait for a token take 1,024 bytes each at most, 
   if (counts_bytes) CHECK(bytes <= 1024);
 }
 
-TEST_CASE("queue_limit: a million calls that are suspended take 768 bytes each at most, and all of them run") {
+TEST_CASE(
+    "queue_limit: a million calls that are suspended take 768 bytes each at most, and all of them "
+    "run") {
   worker_pool pool(worker_pool_options{
       .soft_limit = 1, .hard_limit = 1, .queue_limit = 10, .when_full = on_full::suspend});
   std::size_t queued = 0;
@@ -789,14 +819,16 @@ TEST_CASE("queue_limit: however many calls are refused, memory holds what is que
       .soft_limit = 1, .hard_limit = 1, .queue_limit = 1000, .when_full = on_full::reject});
   asio::io_context loop;
   held_open body;
-  async_offload(std::ref(body), asio::bind_executor(loop, [](std::exception_ptr) {}), {.pool = &pool});
+  async_offload(std::ref(body), asio::bind_executor(loop, [](std::exception_ptr) {}),
+                {.pool = &pool});
   body.running.wait();
   const auto before = bytes_in_use();
   int ended = 0, refused = 0;
   const auto count = [&](std::exception_ptr e) { ++(e ? refused : ended); };
   constexpr int rounds = very_many / 100'000 + 5;
   for (int round = 0; round < rounds; ++round) {
-    for (int i = 0; i < 2000; ++i) async_offload([] {}, asio::bind_executor(loop, count), {.pool = &pool});
+    for (int i = 0; i < 2000; ++i)
+      async_offload([] {}, asio::bind_executor(loop, count), {.pool = &pool});
     loop.poll();  // delivers the refusals
     loop.restart();
   }

@@ -6,6 +6,7 @@
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
 #include "support/process.hpp"
+#include "support/wait_reports.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/capacity_limiter.hpp>
@@ -20,6 +21,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <latch>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -82,7 +84,9 @@ witness make_witness() { return witness(); }
 /// What is written on stderr while it lives.
 class captured_stderr {
 public:
-  captured_stderr() : file_(std::tmpfile()), before_(::dup(STDERR_FILENO)) { ::dup2(::fileno(file_), STDERR_FILENO); }
+  captured_stderr() : file_(std::tmpfile()), before_(::dup(STDERR_FILENO)) {
+    ::dup2(::fileno(file_), STDERR_FILENO);
+  }
   ~captured_stderr() {
     ::dup2(before_, STDERR_FILENO);
     ::close(before_);
@@ -106,7 +110,9 @@ private:
   const int before_;
 };
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 struct held_open {
   gate running, released;
@@ -156,7 +162,9 @@ TEST_CASE("the constructor returns at once, and calls wait until the object is t
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
     int got = 0;
-    child_task call(executor, [&]() -> awaitable<void> { got = co_await object.call([](int& n) { return n; }); });
+    child_task call(executor, [&]() -> awaitable<void> {
+      got = co_await object.call([](int& n) { return n; });
+    });
     co_await yield_to_loop();
     CHECK(object.stats().busy);
     CHECK(object.stats().running == "making the object");
@@ -172,7 +180,8 @@ TEST_CASE("what make() throws, every call throws; closing is no error then") {
   thread_bound<witness> object([]() -> witness { throw std::runtime_error("no such file"); });
   bool touched = false;
   for (int i = 0; i < 2; ++i) {
-    CHECK_THROWS_WITH_AS(object.call_blocking([&](witness&) { touched = true; }), "no such file", std::runtime_error);
+    CHECK_THROWS_WITH_AS(object.call_blocking([&](witness&) { touched = true; }), "no such file",
+                         std::runtime_error);
     run_async_root([&]() -> awaitable<void> {
       std::string what;
       auto call = [&](witness&) { touched = true; };
@@ -213,7 +222,8 @@ TEST_CASE("calls run one at a time, in the order of awaiting") {
 TEST_CASE("results and exceptions arrive as sync_to_async gives them") {
   thread_bound<witness> object(make_witness);
   CHECK(object.call_blocking([](witness&) { return std::make_unique<int>(7); }) != nullptr);
-  std::reference_wrapper<int> value = object.call_blocking([](witness& w) -> int& { return w.value; });
+  std::reference_wrapper<int> value =
+      object.call_blocking([](witness& w) -> int& { return w.value; });
   object.call_blocking([](witness& w) { w.value = 5; });
   CHECK(value.get() == 5);
   CHECK_THROWS_AS(object.call_blocking([](witness&) { throw 3; }), int);
@@ -280,10 +290,13 @@ TEST_CASE("a running call answers cancellation as its policy says") {
       co_await call.join();
       CHECK(result);
     }
-    SUBCASE("abandon: the call ends at once, the callable runs on, counted, and the next one waits for it") {
+    SUBCASE(
+        "abandon: the call ends at once, the callable runs on, counted, and the next one waits for "
+        "it") {
       held_open body;
       child_task call(executor, [&]() -> awaitable<void> {
-        co_await object.call(std::ref(body), {.on_cancel = cancel_policy::abandon, .name = "the slow one"});
+        co_await object.call(std::ref(body),
+                             {.on_cancel = cancel_policy::abandon, .name = "the slow one"});
       });
       co_await yield_to_loop();
       body.running.wait();
@@ -293,7 +306,8 @@ TEST_CASE("a running call answers cancellation as its policy says") {
       CHECK(object.stats().abandoned == 1);
       CHECK(object.stats().busy);
       CHECK(object.stats().running == "the slow one");
-      child_task next(executor, [&]() -> awaitable<void> { co_await object.call(&witness::touch); });
+      child_task next(executor,
+                      [&]() -> awaitable<void> { co_await object.call(&witness::touch); });
       co_await yield_to_loop();
       CHECK(object.stats().queued == 1);
       body.released.open();
@@ -310,7 +324,8 @@ TEST_CASE("a running call answers cancellation as its policy says") {
       };
       child_task call(executor, [&]() -> awaitable<void> {
         co_await asio::this_coro::throw_if_cancelled(false);
-        co_await object.call(body, {.on_cancel = cancel_policy::interrupt, .interruptor = &interruptor});
+        co_await object.call(body,
+                             {.on_cancel = cancel_policy::interrupt, .interruptor = &interruptor});
       });
       co_await yield_to_loop();
       running.wait();
@@ -339,7 +354,9 @@ TEST_CASE("a thread that is blocked in call_blocking serves its chain meanwhile"
   CHECK(nested_on == kernel_thread_id());
 }
 
-TEST_CASE("call_blocking in a callable of a coroutine: cancellation of that coroutine's operation reaches the call") {
+TEST_CASE(
+    "call_blocking in a callable of a coroutine: cancellation of that coroutine's operation "
+    "reaches the call") {
   thread_bound<witness> object(make_witness);
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
@@ -384,10 +401,14 @@ struct ping_pong {
 
 }  // namespace
 
-TEST_CASE("reentry: A calls B, and B calls A, which is blocked in the call of B: it runs below, on A's thread") {
+TEST_CASE(
+    "reentry: A calls B, and B calls A, which is blocked in the call of B: it runs below, on A's "
+    "thread") {
   ping_pong objects;
   CHECK(objects.a_thread != objects.b_thread);
-  SUBCASE("from a plain thread") { objects.a.call_blocking([&](witness&) { objects.in_a(20); }); }
+  SUBCASE("from a plain thread") {
+    objects.a.call_blocking([&](witness&) { objects.in_a(20); });
+  }
   SUBCASE("from a coroutine") {
     run_async_root([&]() -> awaitable<void> {
       auto body = [&](witness&) { objects.in_a(20); };
@@ -396,7 +417,8 @@ TEST_CASE("reentry: A calls B, and B calls A, which is blocked in the call of B:
   }
   SUBCASE("from a callable on a pool of one worker") {
     worker_pool one({.soft_limit = 1, .hard_limit = 1});
-    auto call = sync_to_async([&] { objects.a.call_blocking([&](witness&) { objects.in_a(20); }); }, {.pool = &one});
+    auto call = sync_to_async([&] { objects.a.call_blocking([&](witness&) { objects.in_a(20); }); },
+                              {.pool = &one});
     async_to_sync(std::ref(call))();
   }
   CHECK(objects.steps == 21);
@@ -429,6 +451,32 @@ TEST_CASE("reentry: A calls A, directly and by way of a coroutine and a worker")
   CHECK(depth == 3);
 }
 
+TEST_CASE(
+    "portal_cycle: two chains that hold an object each and call the other's: one gets "
+    "deadlock_error, the other goes on") {
+  wait_reports reports;
+  thread_bound<witness> a(make_witness), b(make_witness);
+  std::latch both_hold(2);
+  std::atomic<int> refused{0}, completed{0};
+  const auto hold_and_call = [&](thread_bound<witness>& mine, thread_bound<witness>& other) {
+    try {
+      mine.call_blocking([&](witness&) {
+        both_hold.arrive_and_wait();
+        other.call_blocking(&witness::touch);
+      });
+      ++completed;
+    } catch (const bothworlds::deadlock_error&) {
+      ++refused;
+    }
+  };
+  std::thread second([&] { hold_and_call(b, a); });
+  hold_and_call(a, b);
+  second.join();
+  CHECK(refused == 1);
+  CHECK(completed == 1);
+  CHECK(reports.count(bothworlds::wait_report::kind::deadlock) == 1);
+}
+
 TEST_CASE("reentry: a call of another chain never runs below one that is blocked") {
   thread_bound<witness> a(make_witness);
   std::vector<std::string> order;
@@ -457,17 +505,21 @@ TEST_CASE("reentry: a call of another chain never runs below one that is blocked
   CHECK(order == std::vector<std::string>{"first", "stranger"});
 }
 
-TEST_CASE("close: what is queued runs, then the object is destroyed on its thread, and nothing is called any more") {
+TEST_CASE(
+    "close: what is queued runs, then the object is destroyed on its thread, and nothing is called "
+    "any more") {
   std::vector<long> seen;
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
     auto make = [&] { return witness(&seen); };
     thread_bound<witness> object(make);
     held_open body;
-    child_task running(executor, [&]() -> awaitable<void> { co_await object.call(std::ref(body)); });
+    child_task running(executor,
+                       [&]() -> awaitable<void> { co_await object.call(std::ref(body)); });
     co_await yield_to_loop();
     body.running.wait();
-    child_task queued(executor, [&]() -> awaitable<void> { co_await object.call(&witness::touch); });
+    child_task queued(executor,
+                      [&]() -> awaitable<void> { co_await object.call(&witness::touch); });
     co_await yield_to_loop();
     child_task closing(executor, [&] { return object.close(); });
     child_task impatient(executor, [&] { return object.close(); });
@@ -527,7 +579,8 @@ TEST_CASE("the destructor lets queued calls run and destroys the object, all wit
   loop.run();
 }
 
-TEST_CASE("the destructor leaves a busy thread behind: counted, reported, and ended when it is free") {
+TEST_CASE(
+    "the destructor leaves a busy thread behind: counted, reported, and ended when it is free") {
   gate running, released;
   std::vector<long> seen;
   asio::io_context loop;
@@ -535,7 +588,8 @@ TEST_CASE("the destructor leaves a busy thread behind: counted, reported, and en
   {
     captured_stderr captured;
     {
-      thread_bound<witness> object([&] { return witness(&seen); }, {.patience = std::chrono::milliseconds(1)});
+      thread_bound<witness> object([&] { return witness(&seen); },
+                                   {.patience = std::chrono::milliseconds(1)});
       auto body = [&](witness&) {
         running.open();
         released.wait();
@@ -559,12 +613,15 @@ TEST_CASE("the destructor leaves a busy thread behind: counted, reported, and en
   loop.run();
 }
 
-TEST_CASE("a handle that is destroyed on the object's own thread, or below its call, waits for nothing") {
+TEST_CASE(
+    "a handle that is destroyed on the object's own thread, or below its call, waits for nothing") {
   std::vector<long> seen;
-  auto object = std::make_unique<thread_bound<witness>>([&] { return witness(&seen); },
-                                                        thread_bound_options{.patience = std::chrono::hours(1)});
+  auto object = std::make_unique<thread_bound<witness>>(
+      [&] { return witness(&seen); }, thread_bound_options{.patience = std::chrono::hours(1)});
   const auto before = count_thread_bounds();
-  SUBCASE("on its thread") { object->call_blocking([&](witness&) { object.reset(); }); }
+  SUBCASE("on its thread") {
+    object->call_blocking([&](witness&) { object.reset(); });
+  }
   SUBCASE("below its call") {
     object->call_blocking([&](witness&) {
       auto on_worker = sync_to_async([&] { object.reset(); });
@@ -601,7 +658,8 @@ TEST_CASE("threads are used again, show the object's name, and run its hooks aro
     threads.push_back(id);
     run_async_root([&]() -> awaitable<void> { co_await object.close(); });
     // It goes back to where it came from, and waits there.
-    CHECK(comes_true([&] { return thread_name(id).starts_with("bothworlds:") && thread_sleeps(id); }));
+    CHECK(comes_true(
+        [&] { return thread_name(id).starts_with("bothworlds:") && thread_sleeps(id); }));
   }
   CHECK(threads == std::vector<long>(5, threads.front()));
   const std::vector<std::string> once{"start", "made", "stop"};
@@ -615,10 +673,13 @@ TEST_CASE("a limiter counts the calls of thread_bound objects, and a chain's onl
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
     held_open body;
-    child_task first(executor, [&]() -> awaitable<void> { co_await a.call(std::ref(body), {.limiter = &one}); });
+    child_task first(
+        executor, [&]() -> awaitable<void> { co_await a.call(std::ref(body), {.limiter = &one}); });
     co_await yield_to_loop();
     body.running.wait();
-    child_task second(executor, [&]() -> awaitable<void> { co_await b.call(&witness::touch, {.limiter = &one}); });
+    child_task second(executor, [&]() -> awaitable<void> {
+      co_await b.call(&witness::touch, {.limiter = &one});
+    });
     co_await yield_to_loop();
     CHECK(one.stats().queued == 1);
     CHECK(b.stats().queued == 0);
@@ -626,7 +687,9 @@ TEST_CASE("a limiter counts the calls of thread_bound objects, and a chain's onl
     co_await first.join();
     co_await second.join();
     auto nests = [&](witness&) {
-      auto inner = [&]() -> awaitable<long> { co_return co_await a.call(&witness::touch, {.limiter = &one}); };
+      auto inner = [&]() -> awaitable<long> {
+        co_return co_await a.call(&witness::touch, {.limiter = &one});
+      };
       return async_to_sync(std::ref(inner))();
     };
     const long nested_on = co_await a.call(nests, {.limiter = &one});
@@ -639,12 +702,17 @@ TEST_CASE("options that name another thread are refused") {
   thread_bound<witness> object(make_witness);
   worker_pool pool;
   const asio::any_io_executor executor = pool.get_executor();
-  CHECK(code_of([&] { (void)object.call(&witness::touch, {.thread_sensitive = true}); }) == errc::invalid_options);
-  CHECK(code_of([&] { (void)object.call(&witness::touch, {.pool = &pool}); }) == errc::invalid_options);
-  CHECK(code_of([&] { (void)object.call(&witness::touch, {.executor = &executor}); }) == errc::invalid_options);
+  CHECK(code_of([&] { (void)object.call(&witness::touch, {.thread_sensitive = true}); }) ==
+        errc::invalid_options);
+  CHECK(code_of([&] { (void)object.call(&witness::touch, {.pool = &pool}); }) ==
+        errc::invalid_options);
+  CHECK(code_of([&] { (void)object.call(&witness::touch, {.executor = &executor}); }) ==
+        errc::invalid_options);
 }
 
-TEST_CASE("make() may block in a bridge, whose thread-sensitive calls come back to it; it cannot call the object") {
+TEST_CASE(
+    "make() may block in a bridge, whose thread-sensitive calls come back to it; it cannot call "
+    "the object") {
   std::optional<thread_bound<witness>> object;
   gate assigned;
   boost::system::error_code code;
@@ -701,7 +769,8 @@ void forget(const std::string& how) {
     leaked->call_blocking(&witness::touch);
     if (how.ends_with("busy")) occupy(*leaked);
   } else {
-    static thread_bound<witness> forgotten(make_witness, {.patience = std::chrono::milliseconds(100)});
+    const thread_bound_options options{.patience = std::chrono::milliseconds(100)};
+    static thread_bound<witness> forgotten(make_witness, options);
     std::fprintf(stderr, "expected at line %d\n", __LINE__ - 1);
     forgotten.call_blocking(&witness::touch);
     if (how.ends_with("busy")) occupy(forgotten);
@@ -710,8 +779,8 @@ void forget(const std::string& how) {
 
 /// What this very case writes when it is run in a process of its own, to forget an object.
 std::string output_of_forgetting(const char* how, int& code) {
-  const std::string command = std::string("BOTHWORLDS_TEST_FORGETS='") + how +
-                              "' /proc/" + std::to_string(::getpid()) +
+  const std::string command = std::string("BOTHWORLDS_TEST_FORGETS='") + how + "' /proc/" +
+                              std::to_string(::getpid()) +
                               "/exe '--test-case=bound_object_never_closed*' 2>&1";
   std::FILE* const pipe = ::popen(command.c_str(), "r");
   std::string text;
@@ -722,7 +791,8 @@ std::string output_of_forgetting(const char* how, int& code) {
 
 }  // namespace
 
-TEST_CASE("bound_object_never_closed: the process exits, with a warning that names where it was made") {
+TEST_CASE(
+    "bound_object_never_closed: the process exits, with a warning that names where it was made") {
   if (const char* how = std::getenv("BOTHWORLDS_TEST_FORGETS")) return forget(how);
   int code = -1;
   std::string text;
@@ -752,14 +822,16 @@ TEST_CASE("bound_object_never_closed: the process exits, with a warning that nam
   CHECK(contains(text, "thread_bound_test.cpp:" + line));
 }
 
-TEST_CASE("fork_with_warm_pool: an object of the parent's answers with forked_child, and its handle goes without a wait" SKIPPED_UNDER_TSAN) {
+TEST_CASE(
+    "fork_with_warm_pool: an object of the parent's answers with forked_child, and its handle goes "
+    "without a wait" SKIPPED_UNDER_TSAN) {
   auto object = std::make_unique<thread_bound<witness>>(make_witness);
   object->call_blocking(&witness::touch);
   CHECK(exit_code_of_child([&] {
-    const auto code = code_of([&] { object->call_blocking(&witness::touch); });
-    object.reset();
-    thread_bound<witness> own(make_witness);
-    return code == errc::forked_child && own.call_blocking(&witness::touch) != 0 ? 0 : 1;
-  }) == 0);
+          const auto code = code_of([&] { object->call_blocking(&witness::touch); });
+          object.reset();
+          thread_bound<witness> own(make_witness);
+          return code == errc::forked_child && own.call_blocking(&witness::touch) != 0 ? 0 : 1;
+        }) == 0);
   CHECK(object->call_blocking(&witness::touch) != 0);
 }

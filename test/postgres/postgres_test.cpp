@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Connections to a real PostgreSQL server through thread_bound. run.py starts the server, and says in the environment how
-// to reach it.
+// Connections to a real PostgreSQL server through thread_bound. run.py starts the server, and says
+// in the environment how to reach it.
 
 #include "support/call_tools.hpp"
 #include "support/kernel_thread_id.hpp"
@@ -26,7 +26,8 @@ using bothworlds::thread_bound;
 namespace {
 
 struct query_error : std::runtime_error {
-  query_error(const std::string& what, std::string code) : runtime_error(what), state(std::move(code)) {}
+  query_error(const std::string& what, std::string code)
+      : runtime_error(what), state(std::move(code)) {}
   std::string state;
 };
 
@@ -34,13 +35,15 @@ struct query_error : std::runtime_error {
 class session {
 public:
   explicit session(const char* where) : handle_(PQconnectdb(where)) {
-    if (PQstatus(handle_.get()) != CONNECTION_OK) throw std::runtime_error(PQerrorMessage(handle_.get()));
+    if (PQstatus(handle_.get()) != CONNECTION_OK)
+      throw std::runtime_error(PQerrorMessage(handle_.get()));
   }
 
   /// The first field of the first row; empty: no row.
   std::string query(const char* sql) {
     if (kernel_thread_id() != thread_) throw std::logic_error("touched from another thread");
-    const std::unique_ptr<PGresult, void (*)(PGresult*)> result(PQexec(handle_.get(), sql), PQclear);
+    const std::unique_ptr<PGresult, void (*)(PGresult*)> result(PQexec(handle_.get(), sql),
+                                                                PQclear);
     const ExecStatusType status = PQresultStatus(result.get());
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
       const char* const state = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
@@ -71,9 +74,13 @@ auto ask(const char* sql) {
 
 }  // namespace
 
-TEST_CASE("a transaction stays open across awaits, and only its own connection sees it before it is committed") {
+TEST_CASE(
+    "a transaction stays open across awaits, and only its own connection sees it before it is "
+    "committed") {
   thread_bound<session> writer(open_session), reader(open_session);
-  writer.call_blocking(ask("DROP TABLE IF EXISTS account; CREATE TABLE account(money int); INSERT INTO account VALUES(0)"));
+  writer.call_blocking(
+      ask("DROP TABLE IF EXISTS account; CREATE TABLE account(money int); INSERT INTO account "
+          "VALUES(0)"));
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
     asio::steady_timer moment(executor);
@@ -95,7 +102,9 @@ TEST_CASE("a transaction stays open across awaits, and only its own connection s
   });
 }
 
-TEST_CASE("signal_proof_call: a query that is cancelled is interrupted on the server, and the connection goes on") {
+TEST_CASE(
+    "signal_proof_call: a query that is cancelled is interrupted on the server, and the connection "
+    "goes on") {
   thread_bound<session> db(open_session);
   // May be used by any thread, as libpq promises.
   const std::unique_ptr<PGcancel, void (*)(PGcancel*)> handle(
@@ -116,7 +125,8 @@ TEST_CASE("signal_proof_call: a query that is cancelled is interrupted on the se
     child_task call(executor, [&]() -> awaitable<void> {
       co_await asio::this_coro::throw_if_cancelled(false);
       try {
-        co_await db.call(sleep, {.on_cancel = cancel_policy::interrupt, .interruptor = &interruptor});
+        co_await db.call(sleep,
+                         {.on_cancel = cancel_policy::interrupt, .interruptor = &interruptor});
       } catch (const query_error& e) {
         state = e.state;
       }
@@ -124,8 +134,11 @@ TEST_CASE("signal_proof_call: a query that is cancelled is interrupted on the se
     co_await yield_to_loop();
     running.wait();
     thread_bound<session> other(open_session);
-    // The server says when the query has begun: it would not know of a cancellation that comes before.
-    auto sleepers = ask("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(1000)'");
+    // The server says when the query has begun: it would not know of a cancellation that comes
+    // before.
+    auto sleepers =
+        ask("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE "
+            "'%pg_sleep(1000)'");
     for (std::string count; count != "1";) count = co_await other.call(sleepers);
     call.cancel();
     co_await call.join();
@@ -135,12 +148,15 @@ TEST_CASE("signal_proof_call: a query that is cancelled is interrupted on the se
   });
 }
 
-TEST_CASE("an error of the server's arrives as it was thrown, and a connection that cannot be made fails every call") {
+TEST_CASE(
+    "an error of the server's arrives as it was thrown, and a connection that cannot be made fails "
+    "every call") {
   thread_bound<session> db(open_session);
   CHECK_THROWS_AS(db.call_blocking(ask("SELECT * FROM nowhere")), query_error);
   CHECK(db.call_blocking(ask("SELECT 7")) == "7");
   session& smuggled = db.call_blocking([](session& s) -> session& { return s; });
   CHECK_THROWS_WITH_AS(smuggled.query("SELECT 7"), "touched from another thread", std::logic_error);
   thread_bound<session> nobody([] { return session("host=/nowhere dbname=none"); });
-  for (int i = 0; i < 2; ++i) CHECK_THROWS_AS(nobody.call_blocking(ask("SELECT 7")), std::runtime_error);
+  for (int i = 0; i < 2; ++i)
+    CHECK_THROWS_AS(nobody.call_blocking(ask("SELECT 7")), std::runtime_error);
 }

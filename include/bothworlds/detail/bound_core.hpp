@@ -2,9 +2,10 @@
 //
 // A thread_bound without its type: an object, and the lane whose thread alone touches it.
 //
-// The thread comes from the library's cache. It moves in (name, start hook), makes the object, runs the lane's calls
-// until the lane is retired and drained, destroys the object, moves out, and goes back to the cache. The core is
-// owned by the handle, by that thread, and by every call; what is not marked is constant or the thread's own.
+// The thread comes from the library's cache. It moves in (name, start hook), makes the object, runs
+// the lane's calls until the lane is retired and drained, destroys the object, moves out, and goes
+// back to the cache. The core is owned by the handle, by that thread, and by every call; what is
+// not marked is constant or the thread's own.
 #pragma once
 
 #include <bothworlds/detail/crossing.hpp>
@@ -28,18 +29,19 @@ namespace bothworlds {
 
 /// Options of a thread_bound.
 struct thread_bound_options {
-  std::string name = "bothworlds:own";  ///< of the OS thread while it belongs to the object (15 characters)
+  std::string name =
+      "bothworlds:own";  ///< of the OS thread while it belongs to the object (15 characters)
   std::chrono::milliseconds patience{1000};  ///< how long the destructor waits for the thread
-  /// Called on the thread before the object is made and after it was destroyed. What they throw is reported on
-  /// stderr.
+  /// Called on the thread before the object is made and after it was destroyed. What they throw is
+  /// reported on stderr.
   std::function<void()> on_thread_start = {}, on_thread_stop = {};
 };
 
 struct thread_bound_stats {
   std::size_t queued = 0;                      ///< calls that wait for the thread
   std::chrono::milliseconds oldest_queued{0};  ///< age of the oldest of these; 0: none
-  bool busy = false;                           ///< a call, or making or destroying the object, is running
-  std::string running;                         ///< sync_options::name or file:line of that call
+  bool busy = false;    ///< a call, or making or destroying the object, is running
+  std::string running;  ///< sync_options::name or file:line of that call
   std::chrono::milliseconds running_for{0};
   std::uint64_t abandoned = 0;  ///< calls that were left to themselves by cancel_policy::abandon
 };
@@ -57,15 +59,17 @@ class bound_registry;
 
 class BOTHWORLDS_API bound_core : public call_target {
 public:
-  /// Takes a thread and lets it make the object. Throws a system error if there is none, std::bad_alloc.
+  /// Takes a thread and lets it make the object. Throws a system error if there is none,
+  /// std::bad_alloc.
   void open();
-  /// The handle goes. Waits for the thread as long as the options say, but never for itself or its own chain.
+  /// The handle goes. Waits for the thread as long as the options say, but never for itself or its
+  /// own chain.
   void close_within_patience() noexcept;
 
   /// Whether the calling code runs on the object's thread.
   bool on_its_thread() const noexcept;
-  /// Throws what keeps the object from being used: what make() threw, or that it is not there yet, or no more. On its
-  /// thread.
+  /// Throws what keeps the object from being used: what make() threw, or that it is not there yet,
+  /// or no more. On its thread.
   void check_alive(std::source_location where) const;
   /// Where a call goes that waits for the end.
   ref_ptr<call_target> closing();

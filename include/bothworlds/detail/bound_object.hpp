@@ -30,7 +30,9 @@ protected:
   using bound_core::bound_core;
   ~bound_object() override = default;
 
-  void destroy() noexcept override { std::destroy_at(std::launder(reinterpret_cast<T*>(storage_))); }
+  void destroy() noexcept override {
+    std::destroy_at(std::launder(reinterpret_cast<T*>(storage_)));
+  }
 
   alignas(T) std::byte storage_[sizeof(T)];
 };
