@@ -43,14 +43,13 @@ private:
   ~limiter_token() override;
 
   const ref_ptr<limiter_core> limiter_;
-  const ref_ptr<limiter_token>
-      above_;  // the nearest one of the chain that was held when this one was made
+  const ref_ptr<limiter_token> above_;  // the nearest of the chain that was held when this was made
   const char* const name_;
   const std::source_location where_;
-  boost::intrusive::list_member_hook<>
-      hook_;                   // the limiter's mutex, like all that follows: queue_ or borrowed_
-  ref_ptr<crossing> waiting_;  // who waits for it; null: nobody
-  std::int64_t since_ = 0;     // queued, later held, since
+  // The limiter's mutex for all that follows.
+  boost::intrusive::list_member_hook<> hook_;  // in queue_ or borrowed_
+  ref_ptr<crossing> waiting_;                  // who waits for it; null: nobody
+  std::int64_t since_ = 0;                     // queued, later held, since
   std::atomic<std::size_t> users_{0};  // anybody may look
 };
 

@@ -29,8 +29,8 @@ namespace bothworlds {
 
 /// Options of a thread_bound.
 struct thread_bound_options {
-  std::string name =
-      "bothworlds:own";  ///< of the OS thread while it belongs to the object (15 characters)
+  /// Of the OS thread while it belongs to the object (15 characters).
+  std::string name = "bothworlds:own";
   std::chrono::milliseconds patience{1000};  ///< how long the destructor waits for the thread
   /// Called on the thread before the object is made and after it was destroyed. What they throw is
   /// reported on stderr.
