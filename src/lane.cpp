@@ -221,7 +221,7 @@ work* lane::take(queue& from) noexcept {
       if (from.empty()) return nullptr;
       item = &from.front();
       unlink(*item);
-      if (&from != &offers_) {
+      if (&from == &main_ || &from == &nested_) {
         running_name_ = item->name();
         running_where_ = item->where();
         running_since_ = coarse_now();

@@ -539,6 +539,7 @@ TEST_CASE(
     co_await running.join();
     co_await queued.join();
     co_await closing.join();
+    CHECK_FALSE(object.stats().busy);
     CHECK(seen.size() == 3);  // made, touched, destroyed
     CHECK(seen.front() == seen.back());
     co_await object.close();
