@@ -5,11 +5,7 @@
 
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/sync_to_async.hpp>
-
-#include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
+#include <bothworlds/task_group.hpp>
 
 #include <chrono>
 #include <iostream>
@@ -19,7 +15,10 @@
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
 using bothworlds::async_to_sync;
+using bothworlds::sleep_for;
 using bothworlds::sync_to_async;
+using bothworlds::task_group;
+using bothworlds::with_task_group;
 using std::chrono::milliseconds;
 
 // Real work, which keeps a pair of hands busy: a thread, that is.
@@ -29,8 +28,7 @@ void chop(milliseconds how_long) { std::this_thread::sleep_for(how_long); }
 asio::awaitable<void> cook(std::string dish, milliseconds chopping, milliseconds in_the_oven) {
   std::cout << "  the cook begins the " << dish << std::endl;
   co_await sync_to_async(chop)(chopping);  // blocking: some worker's hands
-  asio::steady_timer oven(co_await asio::this_coro::executor, in_the_oven);
-  co_await oven.async_wait(asio::use_awaitable);  // only waiting: nobody's hands
+  co_await sleep_for(in_the_oven);         // only waiting: nobody's hands
   std::cout << "  the waiter serves the " << dish << std::endl;
 }
 //! [cook]
@@ -45,8 +43,14 @@ asio::awaitable<void> one_after_another() {
 
 //! [at_once]
 asio::awaitable<void> at_once() {
-  using namespace asio::experimental::awaitable_operators;
-  co_await (cook("lamb", 50ms, 500ms) && cook("soup", 50ms, 250ms) && cook("salad", 50ms, 0ms));
+  // Three tasks. The group is left when the last dish has been served.
+  auto orders = [](task_group& kitchen) -> asio::awaitable<void> {
+    kitchen.spawn(cook("lamb", 50ms, 500ms));
+    kitchen.spawn(cook("soup", 50ms, 250ms));
+    kitchen.spawn(cook("salad", 50ms, 0ms));
+    co_return;
+  };
+  co_await with_task_group(orders);
 }
 //! [at_once]
 

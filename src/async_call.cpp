@@ -12,6 +12,7 @@
 #include "resident.hpp"
 #include "thread_record.hpp"
 #include "thread_state.hpp"
+#include "unhandled.hpp"
 #include "watch.hpp"
 #include "worker_pool_core.hpp"
 
@@ -54,7 +55,11 @@ void check_may_block(const char* what, std::source_location where, const char* n
 async_call::async_call(std::source_location where) noexcept
     : where_(where), start_op_(&started, *this), cancel_op_(&cancelled, *this) {}
 
-async_call::~async_call() = default;
+async_call::~async_call() {
+  if (!awaited_ && debug_mode())
+    report_misuse(where_, "something was made here that nobody has awaited: it has not run",
+                  "  fix  co_await what this call returns\n");
+}
 
 void async_call::block(const async_options& options, loop* elsewhere) {
   thread_state& thread = this_thread_state();
@@ -66,8 +71,9 @@ void async_call::block(const async_options& options, loop* elsewhere) {
   may_be_stopped_ = options.stop.stop_possible();
   crossing* const caller = thread.blocking ? thread.blocking->call() : nullptr;
   take_place_of(caller);
+  awaited_ = hosts_tasks_ = true;
   value_cell* const values = current_cell();
-  if (values) values_.begin(values->share());
+  if (values) values_.begin(hand_on(*values));
   if (elsewhere)
     block_on(*elsewhere, thread, options, caller);
   else if (caller && !options.force_new_loop)
@@ -75,7 +81,7 @@ void async_call::block(const async_options& options, loop* elsewhere) {
   else
     block_on_own_loop(thread, options, caller);
   // Given up, it may still be running.
-  if (values && has_ended()) values->take_changes(values_.end());
+  if (values && has_ended()) take_back(*values, values_.end());
 }
 
 void async_call::take_place_of(const crossing* caller) {
@@ -84,22 +90,14 @@ void async_call::take_place_of(const crossing* caller) {
     sync_root_ = true;
     return;
   }
+  if (const ref_ptr<chain_node>& above = caller->awaiting_node()) take_place_below(above);
   token_ = caller->chain_token();
-  const chain_node* const above = caller->awaiting_node().get();
-  if (!above) return;
-  sync_lane_ = above->place().sync_lane;
-  sync_root_ = above->place().sync_root;
-  in_context_ = above->place().in_context;
-  lane_frame_ = above->place().blocks_sync_lane ? caller->awaiting_node() : above->place().lane_frame;
-  // What has ended is skipped, so that tasks which outlive their calls do not grow a chain without end.
-  above_ = caller->awaiting_node();
-  while (above_ && !above_->is_open()) above_ = above_->place().above;
 }
 
 chain_place async_call::take_place() noexcept {
   chain_place place;
-  place.blocked = waiter_;
-  place.epoch = waiter_ ? waiter_->epoch() : 0;
+  place.blocked = waiter_ ? waiter_ : blocked_above_;
+  place.epoch = waiter_ ? waiter_->epoch() : epoch_above_;
   const lane* const sync_lane = sync_lane_ ? sync_lane_.get() : &process_lane();
   place.blocks_sync_lane = waiter_ && waiter_.get() == sync_lane;
   place.sync_lane = std::move(sync_lane_);
@@ -196,7 +194,7 @@ void async_call::block_on_loop_of(crossing& caller, thread_state& thread,
   };
   if (!awaiter.context()->with_context(make_node)) refuse();
   const blocking_scope scope(*this, &caller, options.stop);
-  node_->enter(take_place(), share_values());
+  node_->enter(take_place(), share_values(), nullptr, hosts_tasks_);
   if (!awaiter.context()->with_context([&] { start_on(node_); })) refuse();
   wait(thread, nullptr, false);
 }
@@ -282,6 +280,7 @@ void async_call::wait(thread_state& thread, loop* owned, bool root) {
     owned->ask_back();
     mine.parking().park();
   }
+  if (debug_mode()) owned->tell_leftovers();
   owned->release();
 }
 
@@ -389,7 +388,9 @@ void async_call::cut() noexcept {
 void async_call::emit() {
   if (!signal_) return;
   const unsigned types = cancel_types_.exchange(0, std::memory_order_acq_rel);
-  if (types != 0) signal_->emit(static_cast<asio::cancellation_type>(types));
+  if (types == 0) return;
+  was_cancelled_ = true;
+  signal_->emit(static_cast<asio::cancellation_type>(types));
 }
 
 void async_call::request_cancel(asio::cancellation_type type) noexcept {

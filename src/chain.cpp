@@ -24,7 +24,10 @@ asio::execution_context& chain_node::context() const noexcept {
   return asio::query(inner(), asio::execution::context);
 }
 
-void chain_node::enter(chain_place place, context_snapshot::pointer values) noexcept {
+void chain_node::enter(chain_place place, context_snapshot::pointer values, ref_ptr<task_scope> tasks,
+                       bool hosts_tasks) noexcept {
+  tasks_ = std::move(tasks);
+  hosts_tasks_ = hosts_tasks;
   values_.begin(std::move(values));
   place_ = std::move(place);
   open_.store(true, std::memory_order_release);

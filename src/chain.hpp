@@ -17,6 +17,7 @@
 #include "limiter_core.hpp"
 
 #include <bothworlds/detail/continuation.hpp>
+#include <bothworlds/detail/task_core.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/execution.hpp>
@@ -58,14 +59,24 @@ public:
 
   const chain_place& place() const noexcept { return place_; }
   /// A call begins, with its caller's values.
-  void enter(chain_place place, context_snapshot::pointer values) noexcept;
+  /// `tasks` is where its tasks belong; null: nowhere, unless it `hosts_tasks`.
+  void enter(chain_place place, context_snapshot::pointer values, ref_ptr<task_scope> tasks,
+             bool hosts_tasks) noexcept;
   /// It has ended; gives its values.
   value_cell leave() noexcept {
     open_.store(false, std::memory_order_release);
+    tasks_.reset();
+    hosts_tasks_ = false;
     return values_.end();
   }
   /// Of the call: whoever runs in it changes them.
   value_cell& values() const noexcept { return values_; }
+  const ref_ptr<task_scope>& tasks() const noexcept { return tasks_; }
+  /// The call waits for a scope that is set for it.
+  bool hosts_tasks() const noexcept { return hosts_tasks_; }
+  void set_tasks(ref_ptr<task_scope> tasks) noexcept { tasks_ = std::move(tasks); }
+  /// How many executors say that something is under way: two for each coroutine, one for each operation of Asio's.
+  std::uint32_t unfinished() const noexcept { return tracked_.load(std::memory_order_relaxed); }
   /// Lets go of the nodes above. Only while nobody but the resident holds this one.
   void forget_place() noexcept { place_ = {}; }
 
@@ -106,6 +117,8 @@ private:
   const scheduler_ref scheduler_;
   chain_place place_;
   mutable value_cell values_;  // closed between two calls
+  ref_ptr<task_scope> tasks_;  // the executor; likewise the next
+  bool hosts_tasks_ = false;
   std::uint32_t awaited_ = 0;           // the awaiting loop: operations in flight
   const suspension* latest_ = nullptr;  // the awaiting loop: the one that was started last, while it is in flight
   mutable std::atomic<std::uint32_t> tracked_{0};  // any thread: executors that say that something is under way

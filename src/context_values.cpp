@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "context_values.hpp"
 
+#include "adapted_step.hpp"
 #include "asio_internals.hpp"
 #include "names.hpp"
 #include "thread_state.hpp"
@@ -93,7 +94,8 @@ void value_cell::take_changes(const value_cell& ended_call) noexcept {
   try {
     set(context_snapshot::merged(current(), ended_call.began_with_.get(), ended_call.own_.get()));
   } catch (const std::bad_alloc&) {
-    set(ended_call.own_);  // the later one wins, as it does for each variable that both have changed
+    set(ended_call
+            .own_);  // the later one wins, as it does for each variable that both have changed
   }
 }
 
@@ -101,7 +103,8 @@ BOTHWORLDS_NOINLINE value_cell* current_cell() noexcept {
   thread_state& thread = this_thread_state();
   const void* const loop = innermost_running_loop();
   if (value_cell* const values = thread.values) {
-    // A loop that was entered above belongs to somebody else: its handlers are no part of this call.
+    // A loop that was entered above belongs to somebody else: its handlers are no part of this
+    // call.
     return thread.values_loop == loop && values->is_open() ? values : nullptr;
   }
   // A worker's jobs have nothing to do with one another, and neither have the handlers of a loop.
@@ -110,8 +113,21 @@ BOTHWORLDS_NOINLINE value_cell* current_cell() noexcept {
 }
 
 context_snapshot::pointer current_snapshot() noexcept {
-  const value_cell* const cell = current_cell();
-  return cell ? cell->share() : nullptr;
+  value_cell* const cell = current_cell();
+  if (!cell) return nullptr;
+  capture_thread_locals(*cell);
+  return cell->share();
+}
+
+context_snapshot::pointer hand_on(value_cell& cell) noexcept {
+  // A coroutine that has hopped elsewhere does not run in its own cell.
+  if (adapters() && current_cell() == &cell) capture_thread_locals(cell);
+  return cell.share();
+}
+
+void take_back(value_cell& cell, const value_cell& ended_call) noexcept {
+  cell.take_changes(ended_call);
+  if (adapters() && current_cell() == &cell) install_thread_locals(cell);
 }
 
 const context_value* current_value(const context_variable& variable) noexcept {
@@ -124,26 +140,30 @@ ref_ptr<const context_value> exchange_value(const context_variable& variable,
                                             std::source_location where) {
   value_cell* const cell = current_cell();
   if (!cell)
-    throw misuse_error(
-        errc::no_context, where,
-        std::string("context_var '") + variable.name() + "' was set where nothing carries its value",
-        "  why  this is a coroutine of a bare asio::co_spawn, or a handler: whatever else runs on this thread\n"
-        "       would see the value, and the coroutine might not\n"
-        "  fix  start the coroutine with bothworlds::spawn, or call it through run or async_to_sync\n");
+    throw misuse_error(errc::no_context, where,
+                       std::string("context_var '") + variable.name() +
+                           "' was set where nothing carries its value",
+                       "  why  this is a coroutine of a bare asio::co_spawn, or a handler: "
+                       "whatever else runs on this thread\n"
+                       "       would see the value, and the coroutine might not\n"
+                       "  fix  start the coroutine with bothworlds::spawn, or call it through run "
+                       "or async_to_sync\n");
   ref_ptr<const context_value> previous(context_snapshot::find(cell->current(), variable.id()));
-  if (previous != value) cell->set(context_snapshot::with(cell->current(), variable, std::move(value)));
+  if (previous != value)
+    cell->set(context_snapshot::with(cell->current(), variable, std::move(value)));
   return previous;
 }
 
 void refuse_token(const context_variable& variable, std::source_location where) {
-  throw misuse_error(errc::invalid_options, where,
-                     std::string("context_var '") + variable.name() +
-                         "' was given a token of another variable, or one that no set() has returned",
-                     "  fix  give reset() what set() of the same variable returned\n");
+  throw misuse_error(
+      errc::invalid_options, where,
+      std::string("context_var '") + variable.name() +
+          "' was given a token of another variable, or one that no set() has returned",
+      "  fix  give reset() what set() of the same variable returned\n");
 }
 
-value_scope::value_scope(ref_ptr<const context_variable> variable, ref_ptr<const context_value> value,
-                         std::source_location where)
+value_scope::value_scope(ref_ptr<const context_variable> variable,
+                         ref_ptr<const context_value> value, std::source_location where)
     : variable_(std::move(variable)),
       previous_(exchange_value(*variable_, std::move(value), where)),
       set_in_(current_cell()) {}

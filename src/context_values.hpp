@@ -7,9 +7,15 @@
 
 namespace bothworlds::detail {
 
-/// The cell of the code that runs now; null: nothing carries values here. Out of line, as all that is of a thread.
+/// The cell of the code that runs now; null: nothing carries values here. Out of line, as all that
+/// is of a thread.
 BOTHWORLDS_NOINLINE value_cell* current_cell() noexcept;
 /// Its values, to be handed on.
 context_snapshot::pointer current_snapshot() noexcept;
+
+/// The values of `cell`, to be handed on to a call.
+context_snapshot::pointer hand_on(value_cell& cell) noexcept;
+/// What a call that began with them has changed.
+void take_back(value_cell& cell, const value_cell& ended_call) noexcept;
 
 }  // namespace bothworlds::detail

@@ -10,6 +10,7 @@
 #include "loop.hpp"
 #include "names.hpp"
 #include "thread_state.hpp"
+#include "unhandled.hpp"
 #include "watch.hpp"
 #include "worker_pool_core.hpp"
 
@@ -89,7 +90,11 @@ void refuse_empty_callable(const char* bridge, std::source_location where) {
 
 crossing::crossing(const call_options& options) : work(options.where), options_(options) {}
 
-crossing::~crossing() = default;
+crossing::~crossing() {
+  if (awaiting_node() || awaiting_foreign() || !debug_mode()) return;
+  report_misuse(where(), "a call of sync_to_async was made and never awaited: it has not run",
+                "  fix  co_await what the call returns\n");
+}
 
 work::~work() = default;
 blocked_call::~blocked_call() = default;
@@ -110,7 +115,7 @@ void crossing::prepare(const asio::any_io_executor& awaiting) {
 }
 
 void crossing::begin(asio::cancellation_slot slot) {
-  values_.begin(awaiting_node() ? awaiting_node()->values().share() : current_snapshot());
+  values_.begin(awaiting_node() ? hand_on(awaiting_node()->values()) : current_snapshot());
   // Before it is published, so that no cancellation is lost.
   if (slot.is_connected())
     slot.assign([self = ref_ptr<crossing>(this)](asio::cancellation_type type) { self->cancel(type); });

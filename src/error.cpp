@@ -3,6 +3,9 @@
 
 #include "describe.hpp"
 
+#include <boost/asio/error.hpp>
+
+#include <csignal>
 #include <string_view>
 
 namespace bothworlds {
@@ -67,6 +70,13 @@ std::source_location error::where() const noexcept { return where_; }
 std::string error::report() const { return *report_; }
 
 misuse_error::~misuse_error() = default;
+
+interrupted::interrupted(int signal, std::source_location where)
+    : error(boost::asio::error::make_error_code(boost::asio::error::operation_aborted), where,
+            std::string("the program was interrupted by ") + (signal == SIGINT ? "SIGINT" : "SIGTERM"),
+            "  what  main's coroutine and its tasks were cancelled and have unwound\n"),
+      signal_(signal) {}
+interrupted::~interrupted() = default;
 
 namespace detail {
 

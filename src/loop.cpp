@@ -260,14 +260,23 @@ bool loop::sleep(const driver& until) noexcept {
   return !(useful && until.could_help() && !has_arrivals());
 }
 
-void loop::keep_resident(ref_ptr<resident> idle) noexcept {
+bool loop::keep_resident(ref_ptr<resident> idle) noexcept {
+  if (idle_residents_ == most_idle_residents) return false;
+  ++idle_residents_;
   idle->next_idle_ = std::move(idle_resident_);
   idle_resident_ = std::move(idle);
+  return true;
+}
+
+void loop::tell_leftovers() const noexcept {
+  for (resident* idle = idle_resident_.get(); idle; idle = idle->next_idle_.get()) idle->tell_leftovers();
 }
 
 ref_ptr<resident> loop::take_idle_resident() noexcept {
   ref_ptr<resident> idle = std::move(idle_resident_);
-  if (idle) idle_resident_ = std::move(idle->next_idle_);
+  if (!idle) return nullptr;
+  idle_resident_ = std::move(idle->next_idle_);
+  --idle_residents_;
   return idle;
 }
 
@@ -284,7 +293,7 @@ ref_ptr<resident> loop::acquire_resident() {
 void loop::start(async_call& call) noexcept {
   try {
     const ref_ptr<resident> host = acquire_resident();
-    host->run(ref_ptr<async_call>(&call), call.take_place(), call.share_values());
+    host->run(ref_ptr<async_call>(&call));
   } catch (...) {
     call.fail(std::current_exception());
     call.finish(value_cell());

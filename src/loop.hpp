@@ -99,7 +99,10 @@ public:
     in_flight_.erase(in_flight_.iterator_to(op));
     op.node_->has_awaited(op);
   }
-  void keep_resident(ref_ptr<resident> idle) noexcept;
+  /// Reports what calls that have ended have left behind.
+  void tell_leftovers() const noexcept;
+  /// False: there are enough, this one is to end.
+  bool keep_resident(ref_ptr<resident> idle) noexcept;
 
   /// Whose handlers are on its stack, for the wait-for graph; null: nobody's.
   const thread_state* turned_by() const noexcept { return turned_by_.load(std::memory_order_acquire); }
@@ -140,6 +143,9 @@ private:
   short_wait short_wait_;                    // driver: for calls that are about to come back
   suspensions in_flight_;                    // driver: coroutines of this loop wait in them
   ref_ptr<resident> idle_resident_;          // driver: the latest, linked to those before it
+  std::size_t idle_residents_ = 0;           // driver
+  // So many tasks at once cost no new coroutine, and that much an idle loop holds on to: a kilobyte or two each.
+  static constexpr std::size_t most_idle_residents = 1024;
 };
 
 /// While it lives, this thread runs handlers of `driven`, whose driver it is.

@@ -225,7 +225,8 @@ void portal_core::block(async_call& call, const async_options& options) {
 void portal_core::start(const ref_ptr<portal_task>& task) {
   async_call& call = *task->call;
   call.loop_ = loop_;
-  if (const value_cell* const values = current_cell()) call.values_.begin(values->share());
+  call.awaited_ = call.hosts_tasks_ = true;
+  call.values_.begin(current_snapshot());
   call.then_ = continuation([task] { task->end(); });
   try {
     enter(task->entered, call);

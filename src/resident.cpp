@@ -2,7 +2,9 @@
 #include "resident.hpp"
 
 #include "loop.hpp"
+#include "task_core.hpp"
 #include "thread_state.hpp"
+#include "unhandled.hpp"
 
 #include <bothworlds/error.hpp>
 
@@ -50,6 +52,13 @@ private:
 /// Brings a coroutine back that has hopped to another executor's thread and stayed there.
 asio::awaitable<void> return_home() { co_await asio::dispatch(asio::deferred); }
 
+/// Waits for the tasks of a call whose own coroutine has ended.
+asio::awaitable<void> leave_tasks(ref_ptr<task_scope> tasks, bool cancels) {
+  if (cancels) tasks->cancel();
+  tasks->release();
+  co_await tasks->left();
+}
+
 // The completion of a coroutine that has reported everything already.
 struct nothing_left_to_say {
   void operator()(std::exception_ptr) const noexcept {}
@@ -67,7 +76,9 @@ asio::awaitable<void> run_once(coroutine_scope scope, asio::cancellation_signal&
       }
     }
     co_await asio::this_coro::throw_if_cancelled(false);
+    if (const ref_ptr<task_scope> tasks = scope.own_tasks()) co_await leave_tasks(tasks, scope.ends_its_tasks());
     co_await return_home();
+    scope.end_step();
   }
   scope.finish();
 }
@@ -113,18 +124,29 @@ void resident::launch() {
   asio::co_spawn(chain_executor(node_), main(ref_ptr<resident>(this)),
                  asio::bind_cancellation_slot(signal_.slot(), nothing_left_to_say{}));
   idle_owners_ = node_->owners();
+  idle_work_ = node_->unfinished();
 }
 
-void resident::run(ref_ptr<async_call> call, chain_place place, context_snapshot::pointer values) {
-  node_->enter(std::move(place), std::move(values));
+void resident::run(ref_ptr<async_call> call) {
+  node_->enter(call->take_place(), call->share_values(), std::move(call->tasks_), call->hosts_tasks_);
+  last_call_ = call->where();
+  told_ = false;
   call_ = std::move(call);
   const node_scope scope(node_.get());
   wait_();
 }
 
+void resident::tell_leftovers() noexcept {
+  if (told_ || node_->unfinished() <= idle_work_) return;
+  told_ = true;
+  report_misuse(last_call_, "a call has ended and left work behind on its loop",
+                "  why  a coroutine of a bare asio::co_spawn, or an operation, has not ended; it goes on when\n"
+                "       this thread drives its loop again, if it does\n"
+                "  fix  wait for it, or make it a task: with_task_group or create_task\n");
+}
+
 asio::awaitable<void> resident::main(ref_ptr<resident> self) {
   co_await asio::this_coro::throw_if_cancelled(false);
-  const asio::any_io_executor executor = co_await asio::this_coro::executor;
   for (;;) {
     const wait_for_call wait{self.get()};
     co_await asio::async_initiate<const asio::deferred_t&, void()>(wait, asio::deferred);
@@ -132,7 +154,8 @@ asio::awaitable<void> resident::main(ref_ptr<resident> self) {
       coroutine_scope scope(std::move(self->call_), self->node_);
       {
         co_await asio::this_coro::reset_cancellation_state();
-        deadline_timer deadline(executor, scope.call());
+        // Not on the node: a cancelled wait that still stands in the loop's queue is no work that the call left behind.
+        deadline_timer deadline(self->node_->own_loop()->context().get_executor(), scope.call());
         if (scope.begin(self->signal_)) {
           co_await asio::this_coro::throw_if_cancelled(true);
           try {
@@ -141,12 +164,15 @@ asio::awaitable<void> resident::main(ref_ptr<resident> self) {
             scope.failed();
           }
           co_await asio::this_coro::throw_if_cancelled(false);
+          if (const ref_ptr<task_scope> tasks = scope.own_tasks()) co_await leave_tasks(tasks, scope.ends_its_tasks());
           if (!self->node_->own_loop()->turns_here()) co_await return_home();
+          scope.end_step();
         }
       }
       // Back among the idle ones before the caller wakes and asks for one.
-      self->node_->own_loop()->keep_resident(self);
+      const bool stays = self->node_->own_loop()->keep_resident(self);
       scope.finish();
+      if (!stays) co_return;
     }
   }
 }

@@ -8,6 +8,7 @@
 // call gets a fresh coroutine.
 #pragma once
 
+#include "adapted_step.hpp"
 #include "chain.hpp"
 
 #include <bothworlds/detail/async_call.hpp>
@@ -35,6 +36,12 @@ public:
   bool begin(asio::cancellation_signal& signal) noexcept;
   /// The coroutine threw what is being handled.
   void failed() noexcept;
+  /// It failed, or was asked to end, whatever it made of that: its tasks are to end, too.
+  bool ends_its_tasks() const noexcept { return call_->failure() || call_->was_cancelled_; }
+  /// The scope of the tasks that the call has made; null: it has made none. It is left before the call ends.
+  ref_ptr<task_scope> own_tasks() const noexcept { return node_->hosts_tasks() ? node_->tasks() : nullptr; }
+  /// The coroutine's last step ends.
+  void end_step() noexcept { capture_thread_locals(node_->values()); }
   /// The coroutine and its frame are gone: wake the caller.
   void finish() noexcept;
 
@@ -52,7 +59,9 @@ public:
   void launch();
   /// Nothing but the resident itself holds its node.
   bool reusable() const noexcept { return node_->owners() == idle_owners_; }
-  void run(ref_ptr<async_call> call, chain_place place, context_snapshot::pointer values);
+  void run(ref_ptr<async_call> call);
+  /// While it is idle: reports what its last call has left behind, once.
+  void tell_leftovers() noexcept;
   /// Ends the coroutine.
   void retire() noexcept { wait_.reset(); }
 
@@ -69,6 +78,9 @@ private:
   ref_ptr<async_call> call_;
   ref_ptr<resident> next_idle_;  // the loop
   std::uint32_t idle_owners_ = 0;
+  std::uint32_t idle_work_ = 0;  // what the node counts while it waits for a call
+  std::source_location last_call_;
+  bool told_ = false;
 };
 
 /// Spawns a coroutine that runs `call` on `node`. On `node`'s executor.

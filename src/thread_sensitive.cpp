@@ -2,8 +2,10 @@
 #include <bothworlds/thread_sensitive.hpp>
 
 #include "chain.hpp"
+#include "context_values.hpp"
 #include "foreign_context.hpp"
 #include "loop.hpp"
+#include "task_core.hpp"
 
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/deferred.hpp>
@@ -14,7 +16,7 @@ namespace bothworlds::detail {
 /// One context: the node its coroutines run on, and the lane that goes with it.
 class sensitive_scope {
 public:
-  explicit sensitive_scope(const asio::any_io_executor& executor);
+  sensitive_scope(const asio::any_io_executor& executor, std::source_location where);
   ~sensitive_scope() {
     if (lane_) lane_->retire();
   }
@@ -27,7 +29,7 @@ public:
   /// After its end: what it has changed is seen by the awaiting coroutine.
   void take_values(async_call& call) const noexcept {
     if (const ref_ptr<chain_node>* above = find_node(executor_))
-      (*above)->values().take_changes(call.values_.end());
+      take_back((*above)->values(), call.values_.end());
   }
 
 private:
@@ -40,7 +42,8 @@ private:
   ref_ptr<chain_node> node_;
 };
 
-sensitive_scope::sensitive_scope(const asio::any_io_executor& executor) : executor_(executor) {
+sensitive_scope::sensitive_scope(const asio::any_io_executor& executor, std::source_location where)
+    : executor_(executor) {
   chain_place place;
   const ref_ptr<chain_node>* const above = find_node(executor);
   if (above) {
@@ -58,7 +61,8 @@ sensitive_scope::sensitive_scope(const asio::any_io_executor& executor) : execut
     node_ = new chain_node((*above)->own_loop());
   else
     make_foreign_node(above, executor);
-  node_->enter(std::move(place), above ? (*above)->values().share() : nullptr);
+  node_->enter(std::move(place), above ? hand_on((*above)->values()) : nullptr,
+               above ? tasks_of(**above, where) : nullptr, false);
 }
 
 void sensitive_scope::make_foreign_node(const ref_ptr<chain_node>* above,
@@ -97,7 +101,9 @@ struct start_in_scope {
 }  // namespace
 
 asio::awaitable<void> run_in_sensitive_context(ref_ptr<async_call> call) {
-  sensitive_scope scope(co_await asio::this_coro::executor);
+  call->awaited();
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  sensitive_scope scope(executor, call->where());
   if (!scope.needed()) {
     co_await call->run();
     co_return;

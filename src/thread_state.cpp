@@ -127,9 +127,13 @@ may_block_scope::~may_block_scope() {
 cell_scope::cell_scope(value_cell* cell) noexcept
     : thread_(this_thread_state()),
       outer_(std::exchange(thread_.values, cell)),
-      outer_loop_(std::exchange(thread_.values_loop, innermost_running_loop())) {}
+      outer_loop_(std::exchange(thread_.values_loop, innermost_running_loop())) {
+  if (!cell) return;
+  if (const adapter_list* all = adapters()) step_.emplace(*all, *cell);
+}
 
 cell_scope::~cell_scope() {
+  step_.reset();
   thread_.values = outer_;
   thread_.values_loop = outer_loop_;
 }

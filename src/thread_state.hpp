@@ -5,6 +5,7 @@
 // across a suspension point, and with it the wrong thread's value.
 #pragma once
 
+#include "adapted_step.hpp"
 #include "context_values.hpp"
 
 #include <bothworlds/config.hpp>
@@ -12,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 namespace bothworlds::detail {
 
@@ -90,6 +92,7 @@ private:
   thread_state& thread_;
   value_cell* const outer_;
   const void* const outer_loop_;
+  std::optional<adapted_step> step_;  // none: there are no adapters
 };
 
 /// While it lives, the code on top of it belongs to `node`, and has its values; null: to no chain.

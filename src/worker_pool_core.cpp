@@ -438,6 +438,11 @@ std::vector<leftover> worker_pool_core::list_running() const {
   return running;
 }
 
+std::vector<leftover> worker_pool_core::running() const {
+  const std::lock_guard lock(mutex_);
+  return list_running();
+}
+
 std::vector<leftover> worker_pool_core::shutdown(
     const std::chrono::steady_clock::time_point* deadline) {
   if (fork_generation_ != fork_generation()) return {};  // its threads do not exist in this process

@@ -80,6 +80,8 @@ public:
   void note_abandoned() noexcept { abandoned_.fetch_add(1, std::memory_order_relaxed); }
 
   worker_pool_stats stats() const;
+  /// What the workers run now, the longest first.
+  std::vector<leftover> running() const;
   std::vector<leftover> shutdown(const std::chrono::steady_clock::time_point* deadline);
   const worker_pool_options& options() const noexcept { return options_; }
   asio::execution_context& context() noexcept { return context_; }

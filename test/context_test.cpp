@@ -9,7 +9,9 @@
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/context.hpp>
 #include <bothworlds/error.hpp>
+#include <bothworlds/gather.hpp>
 #include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/thread_local_adapter.hpp>
 #include <bothworlds/thread_sensitive.hpp>
 
 #include <boost/asio/detached.hpp>
@@ -22,6 +24,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <tuple>
 
 using namespace bothworlds::testing;
 using bothworlds::async_to_sync;
@@ -29,6 +32,7 @@ using bothworlds::cancel_policy;
 using bothworlds::context;
 using bothworlds::context_var;
 using bothworlds::errc;
+using bothworlds::gather;
 using bothworlds::misuse_error;
 using bothworlds::sync_options;
 using bothworlds::sync_to_async;
@@ -170,7 +174,8 @@ TEST_CASE("context_compare: what comes back is told apart by identity, and never
   async_to_sync([&]() -> awaitable<void> { co_await look(); })();
   CHECK(seen == mine);
   CHECK(&*thing.get() == mine);
-  auto replace = sync_to_async([&] { thing.set(std::optional<incomparable>(std::in_place, &copies)); });
+  auto replace =
+      sync_to_async([&] { thing.set(std::optional<incomparable>(std::in_place, &copies)); });
   async_to_sync([&]() -> awaitable<void> { co_await replace(); })();
   CHECK(&*thing.get() != mine);
   CHECK(copies == copies_of_set);
@@ -401,4 +406,61 @@ TEST_CASE("values are destroyed with the last that could see them") {
     held.set(std::make_shared<counted>(living));
   }).join();
   CHECK(living == 0);
+}
+
+namespace {
+
+// Somebody else's.
+thread_local std::string prefix;
+
+}  // namespace
+
+TEST_CASE(
+    "an adapter makes somebody else's thread_local follow calls, and leaves each thread its own") {
+  const bothworlds::thread_local_adapter<std::string> adapter(
+      "prefix", [] { return prefix; }, [](const std::string& value) { prefix = value; });
+  prefix = "main";
+  auto extend = sync_to_async([] { prefix += "+worker"; });
+  auto nested = sync_to_async([] {
+    async_to_sync([]() -> awaitable<void> {
+      prefix += "+inner";
+      co_return;
+    })();
+  });
+  async_to_sync([&]() -> awaitable<void> {
+    CHECK(prefix == "main");
+    prefix += "+loop";
+    co_await extend();
+    CHECK(prefix == "main+loop+worker");
+    co_await nested();
+    co_await yield_to_loop();
+    CHECK(prefix == "main+loop+worker+inner");
+    auto child = []() -> awaitable<std::string> {
+      prefix += "+child";
+      co_await yield_to_loop();
+      co_return prefix;
+    };
+    const std::tuple<std::string, std::string> children = co_await gather(child(), child());
+    CHECK(children == std::tuple("main+loop+worker+inner+child", "main+loop+worker+inner+child"));
+    CHECK(prefix == "main+loop+worker+inner");
+    prefix += "+end";
+  })();
+  CHECK(prefix == "main+loop+worker+inner+end");
+  // A worker's own value is there before and after, be it none; and nobody else's is seen.
+  std::string on_worker = "?";
+  auto look = sync_to_async([&] { on_worker = prefix; });
+  run_async_root([&]() -> awaitable<void> {
+    prefix = "bare";
+    co_await look();
+    CHECK(prefix == "bare");
+  });
+  CHECK(on_worker.empty());
+  std::promise<std::string> posted;
+  asio::post(bothworlds::default_worker_pool().get_executor(), [&] { posted.set_value(prefix); });
+  CHECK(posted.get_future().get().empty());
+  prefix.clear();
+  async_to_sync([]() -> awaitable<void> {
+    CHECK(prefix.empty());
+    co_return;
+  })();
 }

@@ -88,6 +88,18 @@ private:
   std::shared_ptr<const wait_report> waits_;
 };
 
+/// What run throws when a signal has ended the program in an orderly way; its code is Asio's operation_aborted.
+class BOTHWORLDS_API interrupted : public error {
+public:
+  interrupted(int signal, std::source_location where);
+  ~interrupted() override;
+  /// SIGINT or SIGTERM.
+  int signal() const noexcept { return signal_; }
+
+private:
+  int signal_;
+};
+
 }  // namespace bothworlds
 
 template <>

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <bothworlds/config.hpp>
+#include <bothworlds/context.hpp>
 #include <bothworlds/detail/offload.hpp>
 #include <bothworlds/detail/sync_call.hpp>
 #include <bothworlds/sync_options.hpp>
@@ -23,6 +24,34 @@ namespace detail {
 template <class F, class... Args>
 inline constexpr bool callable_with_copies_v =
     std::is_invocable_v<F, std::decay_t<Args>...> || takes_stop_token_v<F, std::decay_t<Args>...>;
+
+/// A sync_function whose calls run in one context.
+template <class F>
+class function_in_context {
+public:
+  static constexpr bool bothworlds_is_async = true;
+  using bothworlds_result_tag = void;
+
+  template <class G>
+  function_in_context(G&& function, context in, std::source_location where)
+      : function_(std::forward<G>(function)), in_(std::move(in)), where_(where) {}
+
+  template <class... Args>
+    requires std::is_invocable_v<const F&, Args...>
+  [[nodiscard("co_await it: the callable does not run before")]] auto operator()(Args&&... args) const& {
+    return bothworlds::with_context(in_, function_(std::forward<Args>(args)...), where_);
+  }
+  template <class... Args>
+    requires std::is_invocable_v<F, Args...>
+  [[nodiscard("co_await it: the callable does not run before")]] auto operator()(Args&&... args) && {
+    return bothworlds::with_context(in_, std::move(function_)(std::forward<Args>(args)...), where_);
+  }
+
+private:
+  F function_;
+  context in_;
+  std::source_location where_;
+};
 
 }  // namespace detail
 
@@ -54,6 +83,14 @@ public:
     requires detail::callable_with_copies_v<F, Args...>
   [[nodiscard("co_await it: the callable does not run before")]] auto operator()(Args&&... args) && {
     return make(std::move(callable_), std::forward<Args>(args)...);
+  }
+
+  /// The same, but each call runs in `in`: see with_context for what that means when there are several.
+  auto with_context(context in, std::source_location where = std::source_location::current()) const& {
+    return detail::function_in_context<sync_function>(*this, std::move(in), where);
+  }
+  auto with_context(context in, std::source_location where = std::source_location::current()) && {
+    return detail::function_in_context<sync_function>(std::move(*this), std::move(in), where);
   }
 
 private:

@@ -364,6 +364,61 @@ def _():
             check(out == "53 lines were said.\n", out)
         finally:
             server.kill()
+@case("two_tasks: the second task does not wait for the first one's two seconds")
+def _():
+    begin = time.monotonic()
+    result = run(binary("two_tasks"))
+    check(result.returncode == 0 and result.stderr == "", result)
+    check(result.stdout == "hello\nworld\n", result.stdout)
+    check(time.monotonic() - begin >= 2)
+
+
+@case("gather_two: A then B takes twice as long as C and D together")
+def _():
+    result = run(binary("gather_two"))
+    check(result.returncode == 0 and result.stderr == "", result)
+    spent = re.fullmatch(r"A and B took (\d+) ms\nC and D took (\d+) ms\n", result.stdout)
+    check(spent and int(spent[1]) >= 1000 and 500 <= int(spent[2]) < int(spent[1]), result.stdout)
+
+
+@case("crawl: every page is told as it ends, the quickest first")
+def _():
+    result = run(binary("crawl"))
+    check(result.returncode == 0 and result.stderr == "", result)
+    pages = re.findall(r"^ *([\d.]+) s +(\d+) bytes  http://localhost/(\d)$", result.stdout, re.M)
+    check([int(page) for *_, page in pages] == list(range(10)), result.stdout)
+    check(all(int(size) == 10000 * int(page) for _, size, page in pages), result.stdout)
+
+
+@case("work_check: /check answers while /work sorts, and a signal ends the server in good order")
+def _():
+    with subprocess.Popen([binary("work_check")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        port = int(re.fullmatch(r"http://127.0.0.1:(\d+)\n", server.stdout.readline())[1])
+
+        def get(target):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            connection.request("GET", target)
+            return connection
+
+        def body(connection):
+            with contextlib.closing(connection):
+                return connection.getresponse().read().decode()
+
+        work = get("/work/7")
+        check(body(get("/check")) == "OK\n")
+        work.sock.setblocking(False)
+        try:
+            early = work.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            early = b""
+        check(early == b"", "the sorting was over before /check was asked")
+        work.sock.setblocking(True)
+        check(body(work) == "sorted 10000000 numbers\n")
+        check(body(get("/work/9")) == "try /check or /work/7\n")
+        server.send_signal(signal.SIGINT)
+        out, err = server.communicate(timeout=PATIENCE)
+    check(server.returncode == 0 and err == "", server.returncode, err)
+    check(out == f"stopped by signal {int(signal.SIGINT)}\n", out)
 
 
 # --- the demo: command line ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@
 //     only when the loop is stopped or gone (outcome_ goes to `given_up`), and then never looks back;
 //   - the callable, its arguments, the result and the values that come back belong to the coroutine until outcome_ says `done`, then to the
 //     one who waits;
-//   - signal_ and timed_out_ belong to the executor that the coroutine runs on.
+//   - signal_, timed_out_ and was_cancelled_ belong to the executor that the coroutine runs on.
 #pragma once
 
 #include <bothworlds/async_options.hpp>
@@ -42,7 +42,11 @@ class crossing;
 class lane;
 class limiter_token;
 class loop;
+class task_scope;
 struct thread_state;
+
+BOTHWORLDS_API void intrusive_ptr_add_ref(const task_scope* scope) noexcept;
+BOTHWORLDS_API void intrusive_ptr_release(const task_scope* scope) noexcept;
 
 /// Throws misuse_error, running_loop, when the calling thread may not block. `what` is the function that was called,
 /// `name` what reports call this call of it; null: nothing.
@@ -59,6 +63,21 @@ public:
   /// until it has ended. Throws what keeps it from being run; its own failure is in rethrow_failure(). The caller owns a
   /// reference meanwhile. `elsewhere`: on this loop, which another thread drives, whatever the situation.
   void block(const async_options& options, loop* elsewhere = nullptr);
+
+  /// Runs the coroutine below a coroutine with `executor`, on its loop; `ended` is called on it in the end. Any thread,
+  /// while what has that executor waits. Throws std::bad_alloc, and loop_stopped; then nothing was started.
+  void start_child(const asio::any_io_executor& executor, context_snapshot::pointer values, ref_ptr<task_scope> tasks,
+                   std::chrono::steady_clock::time_point deadline, continuation ended);
+  /// Somebody awaits it, or will in vain: it was not made and forgotten.
+  void awaited() noexcept { awaited_ = true; }
+
+  /// What the coroutine threw; null: nothing. After its end.
+  std::exception_ptr failure() const noexcept { return failure_; }
+  void forget_failure() noexcept { failure_ = nullptr; }
+  /// What the coroutine has changed. After its end, once.
+  value_cell take_values() noexcept { return values_.end(); }
+  /// Destroys the callable and its arguments. After its end.
+  virtual void discard() noexcept = 0;
 
   /// Any thread. The coroutine's cancellation signal is emitted on its own executor, never from here.
   void request_cancel(asio::cancellation_type type) noexcept override;
@@ -116,6 +135,7 @@ private:
   void block_on(loop& target, thread_state& thread, const async_options& options, crossing* caller);
   void block_on_loop_of(crossing& caller, thread_state& thread, const async_options& options);
   void take_place_of(const crossing* caller);
+  void take_place_below(const ref_ptr<chain_node>& above);
   void start_on(const ref_ptr<chain_node>& node);
   void wait(thread_state& thread, loop* owned, bool root);
   void park(lane& where);
@@ -151,6 +171,7 @@ private:
   std::atomic<outcome> outcome_{outcome::pending};
   std::atomic<bool> cut_{false};  // any thread sets, before it cancels; who waits reads, afterwards
   bool timed_out_ = false;
+  bool was_cancelled_ = false;
   asio::cancellation_signal* signal_ = nullptr;  // null: not begun yet, or ended
   asio::cancellation_signal own_signal_;         // of a fresh coroutine; the executor
   std::exception_ptr failure_;                   // the coroutine, then the one who waits
@@ -169,6 +190,11 @@ private:
   ref_ptr<limiter_token> token_;
   bool sync_root_ = false;
   bool in_context_ = false;
+  bool hosts_tasks_ = false;  // may make a scope for tasks, which it then waits for
+  bool awaited_ = false;
+  ref_ptr<lane> blocked_above_;  // a coroutine waits: the thread that is blocked above it, if any
+  std::uint32_t epoch_above_ = 0;
+  ref_ptr<task_scope> tasks_;    // where its coroutine's tasks belong; null: nowhere, or see hosts_tasks_
 
   // The blocked thread.
   std::exception_ptr gave_up_because_;

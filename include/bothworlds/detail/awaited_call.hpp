@@ -22,18 +22,20 @@
 
 namespace bothworlds::detail {
 
-/// The io_context executor under `executor`. Throws misuse_error, invalid_options, if there is none.
-BOTHWORLDS_API asio::io_context::executor_type io_context_executor_of(const asio::any_io_executor& executor,
-                                                                      std::source_location where);
+/// The io_context executor under `executor`. Throws misuse_error, invalid_options, if there is
+/// none.
+BOTHWORLDS_API asio::io_context::executor_type io_context_executor_of(
+    const asio::any_io_executor& executor, std::source_location where);
 
 template <class Executor>
 Executor executor_as(const asio::any_io_executor& executor, std::source_location where) {
   if constexpr (std::is_constructible_v<Executor, const asio::any_io_executor&>) {
     return Executor(executor);
   } else {
-    static_assert(std::is_constructible_v<Executor, asio::io_context::executor_type>,
-                  "async_to_sync: an awaitable with this executor type can run on none of its loops: use "
-                  "asio::awaitable<T>");
+    static_assert(
+        std::is_constructible_v<Executor, asio::io_context::executor_type>,
+        "async_to_sync: an awaitable with this executor type can run on none of its loops: use "
+        "asio::awaitable<T>");
     return Executor(io_context_executor_of(executor, where));
   }
 }
@@ -63,23 +65,47 @@ asio::awaitable<void, Executor> store_result(asio::awaitable<R, Executor> operat
   }
 }
 
-/// F and Args are decayed.
-template <class F, class... Args>
-class awaited_call final : public async_call {
-  using operation = std::invoke_result_t<F, Args...>;
-
+template <class R>
+class awaited_result : public async_call {
 public:
-  using result = typename decltype(find_awaited<std::remove_cvref_t<operation>>())::type;
+  using result = R;
 
-  template <class G, class... As>
-  explicit awaited_call(std::source_location where, G&& callable, As&&... args)
-      : async_call(where), payload_(std::in_place, std::forward<G>(callable), std::forward<As>(args)...) {}
-
-  result take() {
-    if (has_ended()) payload_.reset();
+  /// Once, after its end.
+  R take() {
+    if (has_ended()) discard();
     rethrow_failure();
     return result_.take();
   }
+  /// After an end without failure; until it is taken.
+  const result_slot<R>& stored() const noexcept { return result_; }
+
+protected:
+  using async_call::async_call;
+  ~awaited_result() override = default;
+
+  result_slot<R> result_;
+};
+
+template <class F, class... Args>
+using awaited_result_of = awaited_result<
+    typename decltype(find_awaited<std::remove_cvref_t<std::invoke_result_t<F, Args...>>>())::type>;
+
+/// F and Args are decayed.
+template <class F, class... Args>
+class awaited_call final : public awaited_result_of<F, Args...> {
+  using operation = std::invoke_result_t<F, Args...>;
+  using base = awaited_result_of<F, Args...>;
+  using base::result_;
+
+public:
+  using result = typename base::result;
+
+  template <class G, class... As>
+  explicit awaited_call(std::source_location where, G&& callable, As&&... args)
+      : base(where),
+        payload_(std::in_place, std::forward<G>(callable), std::forward<As>(args)...) {}
+
+  void discard() noexcept override { payload_.reset(); }
 
   asio::awaitable<void> run() override {
     using type = std::remove_cvref_t<operation>;
@@ -98,18 +124,56 @@ private:
 
   decltype(auto) invoke() {
     return std::apply(
-        [](auto&&... parts) -> decltype(auto) { return std::invoke(std::move(parts)...); }, *payload_);
+        [](auto&&... parts) -> decltype(auto) { return std::invoke(std::move(parts)...); },
+        *payload_);
   }
 
   template <class Executor>
   asio::awaitable<void> run_on_other_executor() {
-    const Executor executor = executor_as<Executor>(co_await asio::this_coro::executor, where());
+    const Executor executor =
+        executor_as<Executor>(co_await asio::this_coro::executor, this->where());
     co_await asio::co_spawn(executor, store_result(invoke(), result_), asio::use_awaitable);
   }
 
   std::optional<std::tuple<F, Args...>> payload_;
-  result_slot<result> result_;
 };
+
+/// An awaitable, as the function that gives it.
+template <class Operation>
+class handed_over {
+public:
+  explicit handed_over(Operation&& operation) : operation_(std::move(operation)) {}
+  Operation operator()() { return std::move(operation_); }
+
+private:
+  Operation operation_;
+};
+
+/// A call of `work`: an awaitable or a deferred operation, or a function without parameters that
+/// gives one.
+template <class A>
+auto make_call(A&& work, std::source_location where) {
+  using target = std::decay_t<A>;
+  if constexpr (is_async_result_v<target>) {
+    using call = awaited_call<handed_over<target>>;
+    return ref_ptr<awaited_result<typename call::result>>(
+        new call(where, handed_over<target>(std::forward<A>(work))));
+  } else {
+    static_assert(std::is_invocable_v<target>,
+                  "give it an asio::awaitable, or a function without parameters that returns one");
+    constexpr bool async = is_async_callable_v<target>;
+    static_assert(async || !std::is_invocable_v<target>,
+                  "this callable is blocking: write sync_to_async(callable)");
+    if constexpr (async) {
+      using call = awaited_call<target>;
+      return ref_ptr<awaited_result<typename call::result>>(new call(where, std::forward<A>(work)));
+    }
+  }
+}
+
+template <class A>
+using call_result_t =
+    typename decltype(make_call(std::declval<A>(), std::source_location()))::element_type::result;
 
 BOTHWORLDS_COROUTINE_TEMPLATES_END
 

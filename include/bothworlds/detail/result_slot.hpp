@@ -27,6 +27,7 @@ public:
     value_.emplace(std::forward<T>(value));
   }
   R take() { return *std::move(value_); }
+  const R& get() const noexcept { return *value_; }
 
 private:
   // Converts to the result of the call, so that it is constructed in place and never moved.
@@ -49,6 +50,7 @@ public:
     call();
   }
   void take() noexcept {}
+  void get() const noexcept {}
 };
 
 }  // namespace bothworlds::detail

@@ -2,12 +2,14 @@
 //
 // The values that follow a call.
 //
-// A snapshot is immutable and shared: handing it on is one pointer. A cell holds the snapshot of one line of execution: a
-// plain thread's, that of a call (in its chain node), that of a callable (in its crossing). Code changes only the cell
-// it runs in. A call begins with its caller's snapshot; when it has ended, what it changed goes into the caller's cell.
+// A snapshot is immutable and shared: handing it on is one pointer. A cell holds the snapshot of
+// one line of execution: a plain thread's, that of a call (in its chain node), that of a callable
+// (in its crossing). Code changes only the cell it runs in. A call begins with its caller's
+// snapshot; when it has ended, what it changed goes into the caller's cell.
 //
-// A cell belongs to whoever runs in it: the thread, the callable's thread, the executor of the call. It passes from one
-// to the other with what already orders them: the publication of a call, and its end.
+// A cell belongs to whoever runs in it: the thread, the callable's thread, the executor of the
+// call. It passes from one to the other with what already orders them: the publication of a call,
+// and its end.
 #pragma once
 
 #include <bothworlds/detail/context_value.hpp>
@@ -37,7 +39,8 @@ private:
 
   ~context_snapshot() override;
 
-  std::vector<entry> entries_;  // by id: variables are few, so a copy is cheap and a look-up one short search
+  std::vector<entry>
+      entries_;  // by id: variables are few, so a copy is cheap and a look-up one short search
 };
 
 class BOTHWORLDS_API value_cell {
@@ -46,7 +49,9 @@ public:
   explicit value_cell(bool open = false) noexcept : open_(open) {}
 
   bool is_open() const noexcept { return open_; }
-  const context_snapshot* current() const noexcept { return changed_ ? own_.get() : began_with_.get(); }
+  const context_snapshot* current() const noexcept {
+    return changed_ ? own_.get() : began_with_.get();
+  }
   context_snapshot::pointer share() const noexcept { return context_snapshot::pointer(current()); }
 
   /// Opens it with the values of whoever makes the call.
@@ -54,8 +59,8 @@ public:
   /// Closes it; what it held is given to the caller. Late users see no context.
   value_cell end() noexcept;
   void set(context_snapshot::pointer values) noexcept;
-  /// Takes in what a call, which began with values of this cell, has changed. O(1) unless somebody who shares this
-  /// cell has changed it, too.
+  /// Takes in what a call, which began with values of this cell, has changed. O(1) unless somebody
+  /// who shares this cell has changed it, too.
   void take_changes(const value_cell& ended_call) noexcept;
 
 private:

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// A call that no thread waits for: it runs below a coroutine, on that coroutine's loop.
+#include "chain.hpp"
+#include "foreign_context.hpp"
+#include "loop.hpp"
+
+#include <bothworlds/detail/async_call.hpp>
+#include <bothworlds/error.hpp>
+
+namespace bothworlds::detail {
+
+void async_call::start_child(const asio::any_io_executor& executor,
+                             context_snapshot::pointer values, ref_ptr<task_scope> tasks,
+                             std::chrono::steady_clock::time_point deadline, continuation ended) {
+  const ref_ptr<async_call> self(this);
+  const ref_ptr<chain_node>* const above = find_node(executor);
+  values_.begin(std::move(values));
+  tasks_ = std::move(tasks);
+  deadline_ = deadline;
+  if (above) take_place_below(*above);
+  if (above && (*above)->own_loop()) {
+    loop_ = (*above)->own_loop();
+    then_ = std::move(ended);
+    intrusive_ptr_add_ref(this);
+    if (!loop_->push(start_op_)) started(&start_op_, false);
+    return;
+  }
+  const auto context = foreign_context::of(asio::query(executor, asio::execution::context));
+  const auto make_node = [&] {
+    node_ = new chain_node(context, above ? (*above)->inner() : serialised(executor));
+  };
+  const auto begin = [&] {
+    node_->enter(take_place(), share_values(), std::move(tasks_), false);
+    then_ = std::move(ended);
+    try {
+      start_on(node_);
+    } catch (...) {
+      then_.reset();
+      throw;
+    }
+  };
+  if (context->with_context(make_node) && context->with_context(begin)) return;
+  throw error(errc::loop_stopped, where_, "the loop that is to run this has been destroyed",
+              "  fix  let the loop live until the calls that run on it have returned\n");
+}
+
+void async_call::take_place_below(const ref_ptr<chain_node>& above) {
+  const chain_place& outer = above->place();
+  sync_lane_ = outer.sync_lane;
+  sync_root_ = outer.sync_root;
+  in_context_ = outer.in_context;
+  lane_frame_ = outer.blocks_sync_lane ? above : outer.lane_frame;
+  blocked_above_ = outer.blocked;
+  epoch_above_ = outer.epoch;
+  token_ = outer.token;
+  // What has ended is skipped, so that tasks which outlive their calls do not grow a chain without end.
+  above_ = above;
+  while (above_ && !above_->is_open()) above_ = above_->place().above;
+}
+
+}  // namespace bothworlds::detail
