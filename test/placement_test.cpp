@@ -194,9 +194,11 @@ TEST_CASE(
             auto fresh = async_to_sync(
                 [&]() -> awaitable<void> {
                   CHECK(kernel_thread_id() == worker);
-                  auto again = sync_to_async([&] { return async_to_sync(thread_of_coroutine)(); });
-                  const long below = co_await again();
-                  CHECK(below == worker);
+                  auto here = co_await asio::this_coro::executor;
+                  // On this loop; by then a helper may be driving it, if the pool was full and this worker helps out.
+                  auto again = sync_to_async([&] { return async_to_sync(loop_of_coroutine)(); });
+                  auto* const below = co_await again();
+                  CHECK(below == &asio::query(here, asio::execution::context));
                 },
                 {.force_new_loop = true});
             fresh();

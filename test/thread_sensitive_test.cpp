@@ -209,16 +209,12 @@ TEST_CASE(
 
 TEST_CASE("no_thread_per_call: contexts one after another reuse their threads") {
   run_async_root([]() -> awaitable<void> {
-    auto body = []() -> awaitable<void> { co_await sensitive_thread(); };
-    co_await with_thread_sensitive_context(body);
-    const int before = kernel_thread_count();
-    int most = 0;
-    for (int i = 0; i < 200; ++i) {
-      co_await with_thread_sensitive_context(body);
-      most = std::max(most, kernel_thread_count());
-    }
-    // One may still be on its way out when the next begins.
-    CHECK(most <= before + 2);
+    constexpr std::size_t contexts = 200;
+    std::set<long> threads;
+    auto body = [&]() -> awaitable<void> { threads.insert(co_await sensitive_thread()); };
+    for (std::size_t i = 0; i < contexts; ++i) co_await with_thread_sensitive_context(body);
+    // Some may still be on their way out when the next begins: as many as the machine keeps waiting, not one for each.
+    CHECK(threads.size() <= contexts / 10);
   });
 }
 
