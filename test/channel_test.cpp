@@ -490,10 +490,17 @@ TEST_CASE("pump_every_frame: a thread that waits for a channel serves its chain 
     const long self = kernel_thread_id();
     async_to_sync([&]() -> awaitable<void> {
       const asio::any_io_executor executor = co_await asio::this_coro::executor;
-      auto wait_here =
-          sync_to_async([&] { return from_sibling.receive_blocking(); }, thread_sensitive);
+      gate waiting;
+      const auto wait_here = sync_to_async(
+          [&] {
+            waiting.open();
+            return from_sibling.receive_blocking();
+          },
+          thread_sensitive);
       // Needs the very thread that waits for what it will send.
       const auto sibling = [&]() -> awaitable<void> {
+        const bool waits = co_await comes_true_on_loop([&] { return waiting.is_open(); });
+        CHECK(waits);
         const long there = co_await sensitive_thread();
         CHECK(there == self);
         co_await from_sibling.send(7);
