@@ -213,7 +213,9 @@ std::size_t wait_graph::add_limiter(limiter_core& subject, crossing& queued, nod
 }
 
 std::size_t wait_graph::add_pool(worker_pool_core& subject, crossing& queued, node& of) {
-  if (queued.helper_) return none;  // a thread that is blocked higher up takes it
+  // A thread that is blocked higher up takes it. Asked of the chain: on a foreign loop the call's own note of that may
+  // be written just now.
+  if (const chain_node* const chain = queued.awaiting_node().get(); chain && chain->helper()) return none;
   std::vector<const thread_state*> workers;
   {
     const std::lock_guard lock(subject.mutex_);

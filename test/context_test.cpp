@@ -290,19 +290,19 @@ TEST_CASE("the next call never sees the values of the last one, nor does what ou
   bool ran = false;
   boost::system::error_code late_set;
   std::optional<loop_event> go;
+  auto outlives = [&]() -> awaitable<void> {
+    try {
+      co_await go->wait();
+    } catch (const boost::system::system_error&) {
+      co_return;
+    }
+    late_set = refusal([&] { other.set(2); });
+    late = other.get();
+  };
   auto first = [&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
     go.emplace(executor);
     other.set(1);
-    auto outlives = [&]() -> awaitable<void> {
-      try {
-        co_await go->wait();
-      } catch (const boost::system::system_error&) {
-        co_return;
-      }
-      late_set = refusal([&] { other.set(2); });
-      late = other.get();
-    };
     asio::co_spawn(executor, std::ref(outlives), asio::detached);
     co_await yield_to_loop();
   };
