@@ -351,11 +351,11 @@ TEST_CASE("create_task makes a child of the call, which does not end before it")
     co_await yield_to_loop();
     ++ended;
   };
+  auto nested = [&]() -> awaitable<void> { co_await create_task(std::ref(child)); };
+  auto in_time = [&]() -> awaitable<void> { co_await create_task(std::ref(child)); };
   auto parent = [&]() -> awaitable<void> {
     co_await create_task(std::ref(child));
-    auto nested = [&]() -> awaitable<void> { co_await create_task(std::ref(child)); };
     co_await create_task(std::ref(nested));
-    auto in_time = [&]() -> awaitable<void> { co_await create_task(std::ref(child)); };
     co_await with_timeout(1h, std::ref(in_time));
   };
   for (int round = 0; round < 3; ++round) async_to_sync(std::ref(parent))();
