@@ -7,12 +7,22 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <utility>
+#include <vector>
 
 namespace bothworlds::detail {
 namespace {
 
 std::atomic<const adapter_list*> current{nullptr};
 std::mutex changing;
+
+/// With `changing` locked. Lists that were replaced are kept for ever, because somebody may be in the middle of a step
+/// with one: adapters come and go a few times in the life of a process.
+void publish(std::unique_ptr<const adapter_list> list) {
+  static auto* const kept = new std::vector<std::unique_ptr<const adapter_list>>;
+  kept->push_back(std::move(list));
+  current.store(kept->back()->empty() ? nullptr : kept->back().get(), std::memory_order_release);
+}
 
 const context_value* value_in(const value_cell& cell,
                               const adapted_thread_local& adapter) noexcept {
@@ -30,14 +40,14 @@ void add_adapter(ref_ptr<adapted_thread_local> adapter) {
   auto longer =
       adapters() ? std::make_unique<adapter_list>(*adapters()) : std::make_unique<adapter_list>();
   longer->push_back(std::move(adapter));
-  current.store(longer.release(), std::memory_order_release);
+  publish(std::move(longer));
 }
 
 void remove_adapter(const adapted_thread_local& adapter) noexcept {
   const std::lock_guard lock(changing);
   auto shorter = std::make_unique<adapter_list>(*adapters());
   std::erase_if(*shorter, [&](const auto& each) { return each.get() == &adapter; });
-  current.store(shorter->empty() ? nullptr : shorter.release(), std::memory_order_release);
+  publish(std::move(shorter));
 }
 
 void capture_thread_locals(value_cell& running) noexcept {

@@ -224,8 +224,13 @@ TEST_CASE("channel_close_wakes_all: coroutines and threads, receivers and sender
       std::vector<child_task> children;
       for (int i = 0; i < of_each; ++i) {
         const auto wait = [&, i]() -> awaitable<void> {
-          of_coroutines[i] =
-              sending ? co_await ending_of_send(closing, i) : co_await ending_of_receive(closing);
+          // Not in one expression: g++ 12 loses its place between two awaits of a conditional.
+          ending how{};
+          if (sending)
+            how = co_await ending_of_send(closing, i);
+          else
+            how = co_await ending_of_receive(closing);
+          of_coroutines[i] = how;
         };
         children.emplace_back(executor, wait);
       }
