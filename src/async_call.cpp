@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <bothworlds/detail/async_call.hpp>
 
+#include "aborted.hpp"
 #include "blocked_thread.hpp"
 #include "chain.hpp"
 #include "context_values.hpp"
@@ -25,10 +26,6 @@
 
 namespace bothworlds::detail {
 namespace {
-
-std::exception_ptr operation_aborted() {
-  return std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted));
-}
 
 // How often a thread looks whether the foreign loop it waits for has been stopped: Asio tells nobody.
 constexpr std::chrono::milliseconds stop_check_interval{50};

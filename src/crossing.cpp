@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <bothworlds/detail/crossing.hpp>
 
+#include "aborted.hpp"
 #include "chain.hpp"
 #include "context_values.hpp"
 #include "foreign_context.hpp"
@@ -202,7 +203,7 @@ void crossing::run() noexcept {
     }
     if (interruption_) {
       interruption_->end();
-      if (interrupted_ && interruption_->fired()) failure_ = aborted();
+      if (interrupted_ && interruption_->fired()) failure_ = operation_aborted();
     }
     discard();
   }
@@ -213,10 +214,6 @@ void crossing::refuse(std::exception_ptr why) noexcept {
   failure_ = std::move(why);
   discard();
   complete();
-}
-
-std::exception_ptr crossing::aborted() {
-  return std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted));
 }
 
 // Consumes the reference of whoever ran it, or of whoever decided that it will not run.
@@ -283,7 +280,7 @@ void crossing::cancel(asio::cancellation_type type) noexcept {
   if (try_claim()) {
     // It had not begun and never will.
     withdrawn_ = true;
-    return ref_ptr<crossing>(this).detach()->refuse(aborted());
+    return ref_ptr<crossing>(this).detach()->refuse(operation_aborted());
   }
   // First, so that a callable which obeys at once cannot come before it.
   if (options_.on_cancel == cancel_policy::abandon) abandon();
@@ -334,7 +331,7 @@ void crossing::detach() noexcept {
   inner_ = nullptr;
 }
 
-std::exception_ptr crossing::failure() { return abandoned_ ? aborted() : std::move(failure_); }
+std::exception_ptr crossing::failure() { return abandoned_ ? operation_aborted() : std::move(failure_); }
 
 void crossing::rethrow_failure() {
   if (std::exception_ptr why = failure()) std::rethrow_exception(std::move(why));

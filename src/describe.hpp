@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <chrono>
 #include <source_location>
 #include <string>
 
@@ -8,5 +9,11 @@ namespace bothworlds::detail {
 
 /// "file:line", as every report of this library writes a place.
 std::string describe(const std::source_location& where);
+
+/// `bridge "name" at file:line`; without the name where it is null.
+std::string describe_call(const char* bridge, const char* name, const std::source_location& where);
+
+/// "1.5 s".
+std::string in_seconds(std::chrono::nanoseconds time);
 
 }  // namespace bothworlds::detail

@@ -6,6 +6,7 @@
 #include <boost/asio/error.hpp>
 
 #include <csignal>
+#include <cstdio>
 #include <string_view>
 
 namespace bothworlds {
@@ -84,6 +85,18 @@ std::string describe(const std::source_location& where) {
   const std::string_view file = where.file_name();
   if (file.empty()) return "an unknown place";
   return std::string(file) + ":" + std::to_string(where.line());
+}
+
+std::string describe_call(const char* bridge, const char* name, const std::source_location& where) {
+  std::string text = bridge;
+  if (name) text += std::string(" \"") + name + "\"";
+  return text + " at " + describe(where);
+}
+
+std::string in_seconds(std::chrono::nanoseconds time) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f s", std::chrono::duration<double>(time).count());
+  return text;
 }
 
 }  // namespace detail

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "event.hpp"
 
+#include "aborted.hpp"
+
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/deferred.hpp>
@@ -67,7 +69,7 @@ void event::waiter::begin_failed() noexcept {
 void event::waiter::cancel(asio::cancellation_type type) noexcept {
   if (cancels_) return cancels_->request_cancel(type);
   if (!of_.remove(*this)) return;
-  failure_ = std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted));
+  failure_ = operation_aborted();
   deliver();
 }
 

@@ -3,6 +3,7 @@
 
 #include "describe.hpp"
 #include "loop.hpp"
+#include "per_process.hpp"
 #include "resources.hpp"
 #include "thread_cache.hpp"
 #include "thread_record.hpp"
@@ -313,24 +314,17 @@ lane_occupancy::~lane_occupancy() {
   thread_.own_lane = previous_;
 }
 
-lane& process_lane() {
-  // Never destroyed: its thread may be at work while the process ends. In a forked child the thread does not
-  // exist, so the child makes its own.
-  struct generation {
-    std::uint32_t forks;
-    lane* instance;
-  };
-  static std::atomic<generation*> current{nullptr};
-  generation* known = current.load(std::memory_order_acquire);
-  if (known && known->forks == fork_generation()) return *known->instance;
-  auto made = new lane(lane::kind::dedicated);
-  intrusive_ptr_add_ref(made);
-  auto* fresh = new generation{fork_generation(), made};
-  if (current.compare_exchange_strong(known, fresh, std::memory_order_acq_rel)) return *made;
-  delete fresh;
-  intrusive_ptr_release(made);
-  return *known->instance;
-}
+namespace {
+
+struct shared_lane {
+  const ref_ptr<lane> instance{new lane(lane::kind::dedicated)};
+};
+
+constinit per_process<shared_lane> the_process_lane;
+
+}  // namespace
+
+lane& process_lane() { return *the_process_lane.get().instance; }
 
 void serve(work* item) noexcept {
   thread_state& thread = this_thread_state();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
+#include "aborted.hpp"
 #include "describe.hpp"
 #include "task_core.hpp"
 #include "worker_pool_core.hpp"
 
 #include <bothworlds/run.hpp>
 
-#include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 
@@ -21,12 +21,6 @@ namespace bothworlds::detail {
 namespace {
 
 const char* name_of_signal(int number) noexcept { return number == SIGINT ? "SIGINT" : "SIGTERM"; }
-
-std::string seconds(std::chrono::nanoseconds spent) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f s", std::chrono::duration<double>(spent).count());
-  return text;
-}
 
 /// Watches for the two signals, on a thread of its own: the loop may be what is stuck.
 class signal_watch {
@@ -63,7 +57,7 @@ private:
                        ": the program ends with this still running\n  main       " +
                        describe(main_.where()) + "\n" + describe_live_tasks();
     for (const leftover& each : core_of(nullptr)->running())
-      text += "  callable   " + each.name + ", for " + seconds(each.running_for) + "\n";
+      text += "  callable   " + each.name + ", for " + in_seconds(each.running_for) + "\n";
     std::fputs(text.c_str(), stderr);
     std::fflush(stderr);
     std::_Exit(128 + number);
@@ -76,16 +70,6 @@ private:
   asio::signal_set signals_;
   std::thread thread_;
 };
-
-bool is_abortion(const std::exception_ptr& failure) {
-  try {
-    std::rethrow_exception(failure);
-  } catch (const boost::system::system_error& e) {
-    return e.code() == asio::error::operation_aborted;
-  } catch (...) {
-    return false;
-  }
-}
 
 }  // namespace
 
@@ -100,7 +84,7 @@ void run_main(async_call& main, const run_options& options) {
   }
   main.block(how);
   const int number = watch ? watch->signal() : 0;
-  if (number != 0 && (!main.failure() || is_abortion(main.failure())))
+  if (number != 0 && (!main.failure() || is_operation_aborted(main.failure())))
     throw interrupted(number, main.where());
 }
 

@@ -11,7 +11,7 @@
 #include <bothworlds/detail/async_call.hpp>
 
 #include <algorithm>
-#include <cstdio>
+#include <utility>
 
 namespace bothworlds::detail {
 
@@ -78,8 +78,8 @@ private:
                             std::int64_t since) const {
     reported_node made{};
     made.what = what;
-    made.title = std::string(bridge) + (name ? std::string(" \"") + name + "\"" : "") + " at " + describe(where);
-    made.age = std::chrono::milliseconds((now_ - since) / 1'000'000);
+    made.title = describe_call(bridge, name, where);
+    made.age = age(since, now_);
     return made;
   }
 
@@ -105,16 +105,6 @@ private:
   std::vector<wait> found_;
 };
 
-namespace {
-
-std::string seconds(std::int64_t nanoseconds) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f s", static_cast<double>(nanoseconds) / 1e9);
-  return text;
-}
-
-}  // namespace
-
 std::vector<wait_report_data> stall_list::look(std::chrono::milliseconds limit) {
   const std::int64_t now = coarse_now();
   std::vector<wait> current = stall_finder().find();
@@ -131,7 +121,7 @@ std::vector<wait_report_data> stall_list::look(std::chrono::milliseconds limit) 
     report.what = wait_report::kind::stall;
     report.number = one.number;
     report.summary = "stall " + std::to_string(one.number) + ": " + one.nodes[0].title + " has waited for " +
-                     seconds(now - one.queued_at);
+                     in_seconds(std::chrono::nanoseconds(now - one.queued_at));
     report.nodes = one.nodes;
     report.fix = "look at what holds it: it does not return, or waits for something that needs this call";
     reports.push_back(std::move(report));
@@ -142,7 +132,7 @@ std::vector<wait_report_data> stall_list::look(std::chrono::milliseconds limit) 
     report.what = wait_report::kind::stall_over;
     report.number = gone.number;
     report.summary = "stall " + std::to_string(gone.number) + " is over: " + gone.nodes[0].title + " got on after " +
-                     seconds(now - gone.queued_at);
+                     in_seconds(std::chrono::nanoseconds(now - gone.queued_at));
     reports.push_back(std::move(report));
   }
   waiting_ = std::move(current);

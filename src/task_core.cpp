@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "task_core.hpp"
 
+#include "aborted.hpp"
 #include "chain.hpp"
 #include "context_values.hpp"
 #include "describe.hpp"
@@ -11,7 +12,6 @@
 
 #include <bothworlds/error.hpp>
 
-#include <boost/asio/error.hpp>
 
 namespace bothworlds::detail {
 
@@ -51,20 +51,6 @@ constinit per_process<task_registry> registry;
 
 std::string describe_live_tasks() { return registry.get().describe_all(); }
 
-namespace {
-
-bool is_abortion(const std::exception_ptr& failure) noexcept {
-  try {
-    std::rethrow_exception(failure);
-  } catch (const boost::system::system_error& e) {
-    return e.code() == asio::error::operation_aborted;
-  } catch (...) {
-    return false;
-  }
-}
-
-}  // namespace
-
 // --- task_core
 
 void task_core::start(const asio::any_io_executor& executor, context_snapshot::pointer values,
@@ -87,7 +73,7 @@ void task_core::start(const asio::any_io_executor& executor, context_snapshot::p
 }
 
 bool task_core::was_cancelled() const noexcept {
-  return failure_ && cancelled_.load(std::memory_order_relaxed) && is_abortion(failure_);
+  return failure_ && cancelled_.load(std::memory_order_relaxed) && is_operation_aborted(failure_);
 }
 
 // On the task's executor; its coroutine and its frame are gone.

@@ -20,12 +20,6 @@
 namespace bothworlds::detail {
 namespace {
 
-std::string title_of(const char* bridge, const char* name, std::source_location where) {
-  std::string title = bridge;
-  if (name) title += std::string(" \"") + name + "\"";
-  return title + " at " + describe(where);
-}
-
 std::string title_of(const thread_record& thread) {
   return "thread '" + thread.name() + "' (" + std::to_string(thread.kernel_id()) + ")";
 }
@@ -82,7 +76,7 @@ std::size_t wait_graph::add_thread(const thread_state* state) {
 }
 
 std::size_t wait_graph::add_call(const async_call& call) {
-  const std::size_t id = add(kind::blocked_call, &call, title_of("async_to_sync", call.name(), call.where()));
+  const std::size_t id = add(kind::blocked_call, &call, describe_call("async_to_sync", call.name(), call.where()));
   const bool begun = call.start_.load(std::memory_order_acquire) != async_call::start::open;
   nodes_[id].where = call.where();
   nodes_[id].since = call.asleep_since_;
@@ -139,7 +133,7 @@ std::size_t wait_graph::add_loop(const loop& subject, const thread_state* turned
 
 std::size_t wait_graph::add_crossing(const ref_ptr<crossing>& call) {
   if (const auto found = known_.find(call.get()); found != known_.end()) return found->second;
-  const std::size_t id = add(kind::crossing, call.get(), title_of("sync_to_async", call->name(), call->where()));
+  const std::size_t id = add(kind::crossing, call.get(), describe_call("sync_to_async", call->name(), call->where()));
   nodes_[id].where = call->where();
   nodes_[id].alive = call->phase_.load(std::memory_order_acquire) != crossing::phase::pending;
   std::size_t next = none;
@@ -314,7 +308,7 @@ wait_report_data wait_graph::report(const cycle* found) const {
     reported_node reported;
     reported.what = subject.what;
     reported.title = subject.title;
-    if (subject.since != 0) reported.age = std::chrono::milliseconds((now - subject.since) / 1'000'000);
+    if (subject.since != 0) reported.age = age(subject.since, now);
     reported.kernel_id = subject.kernel_id;
     reported.stuck = !subject.alive;
     reported.waits_for = subject.any_of;

@@ -12,14 +12,8 @@ namespace {
 
 using kind = reported_node::kind;
 
-std::string seconds(std::chrono::milliseconds age) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f s", static_cast<double>(age.count()) / 1000);
-  return text;
-}
-
 std::string with_age(const reported_node& node) {
-  return node.age.count() == 0 ? node.title : node.title + ", for " + seconds(node.age);
+  return node.age.count() == 0 ? node.title : node.title + ", for " + in_seconds(node.age);
 }
 
 const char* name_of(kind what) noexcept {

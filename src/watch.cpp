@@ -10,7 +10,6 @@
 #include <bothworlds/deadlock.hpp>
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>

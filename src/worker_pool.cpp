@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <bothworlds/worker_pool.hpp>
 
+#include "per_process.hpp"
 #include "pool_executor.hpp"
-#include "thread_state.hpp"
 #include "worker_pool_core.hpp"
-
-#include <atomic>
 
 namespace bothworlds {
 
@@ -26,14 +24,8 @@ std::vector<leftover> worker_pool::shutdown(std::chrono::steady_clock::duration 
 }
 
 worker_pool& default_worker_pool() {
-  // Never destroyed: its workers may be inside callables while the process ends. A forked child makes its own,
-  // because the threads of the parent's do not exist there.
-  static std::atomic<worker_pool*> current{nullptr};
-  worker_pool* known = current.load(std::memory_order_acquire);
-  if (known && detail::core_of(known)->made_in_fork() == detail::fork_generation()) return *known;
-  auto made = std::make_unique<worker_pool>();
-  if (!current.compare_exchange_strong(known, made.get(), std::memory_order_acq_rel)) return *known;
-  return *made.release();
+  static constinit detail::per_process<worker_pool> pool;
+  return pool.get();
 }
 
 detail::ref_ptr<detail::worker_pool_core> detail::core_of(worker_pool* pool) {

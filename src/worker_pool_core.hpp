@@ -85,7 +85,6 @@ public:
   std::vector<leftover> shutdown(const std::chrono::steady_clock::time_point* deadline);
   const worker_pool_options& options() const noexcept { return options_; }
   asio::execution_context& context() noexcept { return context_; }
-  std::uint32_t made_in_fork() const noexcept { return fork_generation_; }
 
 private:
   friend class pool_worker;

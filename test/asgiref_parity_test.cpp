@@ -7,6 +7,7 @@
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
 #include "support/process.hpp"
+#include "support/sanitizers.hpp"
 #include "support/test_executors.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
@@ -412,7 +413,9 @@ TEST_CASE(
   CHECK_FALSE(bothworlds::is_async_callable_v<decltype(&plain_sync)>);
 }
 
-TEST_CASE("test_multiprocessing: a child forked in a worker does not look for its parent's loop") {
+TEST_CASE(
+    "test_multiprocessing: a child forked in a worker does not look for its parent's "
+    "loop" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
   run_async_root([]() -> awaitable<void> {
     auto fork_first = sync_to_async(
         [] { return exit_code_of_child([] { return async_to_sync(plain_async)(); }); });

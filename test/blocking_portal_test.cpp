@@ -5,6 +5,7 @@
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
 #include "support/process.hpp"
+#include "support/sanitizers.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/blocking_portal.hpp>
@@ -417,17 +418,6 @@ TEST_CASE(
     CHECK(value.get() == 3);
   }).join();
 }
-
-#if defined(__SANITIZE_THREAD__)
-#define SKIPPED_UNDER_TSAN *doctest::skip()
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SKIPPED_UNDER_TSAN *doctest::skip()
-#endif
-#endif
-#if !defined(SKIPPED_UNDER_TSAN)
-#define SKIPPED_UNDER_TSAN
-#endif
 
 // ThreadSanitizer does not support a child that starts threads.
 TEST_CASE(

@@ -5,6 +5,7 @@
 #include "support/call_tools.hpp"
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
+#include "support/only_connection.hpp"
 #include "support/process.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
@@ -458,28 +459,13 @@ TEST_CASE(
     "wait for it") {
   capacity_limiter acquiring(2), releasing(1);
   worker_pool pool(worker_pool_options{.soft_limit = 2, .hard_limit = 16});
-  struct connection {
-    std::mutex mutex;
-    std::condition_variable freed;
-    bool taken = false;
-    void acquire() {
-      bothworlds::blocking_region waiting("for the connection");
-      std::unique_lock lock(mutex);
-      freed.wait(lock, [&] { return !taken; });
-      taken = true;
-    }
-    void release() {
-      std::lock_guard lock(mutex);
-      taken = false;
-      freed.notify_one();
-    }
-  } only_one;
+  only_connection only_one;
   int served = 0;
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
     auto request = [&]() -> awaitable<void> {
-      auto acquire = sync_to_async(&connection::acquire, {.pool = &pool, .limiter = &acquiring});
-      auto release = sync_to_async(&connection::release, {.pool = &pool, .limiter = &releasing});
+      auto acquire = sync_to_async(&only_connection::acquire, {.pool = &pool, .limiter = &acquiring});
+      auto release = sync_to_async(&only_connection::release, {.pool = &pool, .limiter = &releasing});
       co_await acquire(&only_one);
       co_await yield_to_loop();
       ++served;

@@ -6,6 +6,7 @@
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
 #include "support/process.hpp"
+#include "support/sanitizers.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/capacity_limiter.hpp>
@@ -29,27 +30,14 @@ using bothworlds::sync_to_async;
 using bothworlds::worker_pool;
 using bothworlds::worker_pool_options;
 
-#if defined(__SANITIZE_THREAD__)
-#define TEST_UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TEST_UNDER_TSAN 1
-#endif
-#endif
 #if defined(TEST_UNDER_TSAN)
 // A forked child may start threads.
 extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
 #endif
 
-// The child of a process with several threads starts threads of its own here. ThreadSanitizer's runtime does not support
-// that: its own locks may have been held at the fork. So these run without it, and with every other build.
-#if defined(TEST_UNDER_TSAN)
-#define SKIPPED_UNDER_TSAN *doctest::skip()
-#else
-#define SKIPPED_UNDER_TSAN
-#endif
-
-TEST_CASE("fork_with_warm_pool: the child works, or gets forked_child; it does not hang" SKIPPED_UNDER_TSAN) {
+TEST_CASE(
+    "fork_with_warm_pool: the child works, or gets forked_child; it does not "
+    "hang" SKIPPED_UNDER_TSAN) {
   run_async_root([]() -> awaitable<void> {
     co_await answer();
     co_await sensitive_answer();
@@ -93,7 +81,9 @@ TEST_CASE("fork_with_warm_pool: the child works, or gets forked_child; it does n
   });
 }
 
-TEST_CASE("fork_with_warm_pool: forked at any moment, while the pool is busy" SKIPPED_UNDER_TSAN) {
+TEST_CASE(
+    "fork_with_warm_pool: forked at any moment, while the pool is "
+    "busy" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
   gate stop;
   std::vector<std::thread> hammers;
   for (int t = 0; t < 2; ++t)
@@ -119,7 +109,9 @@ TEST_CASE("fork_with_warm_pool: forked at any moment, while the pool is busy" SK
   CHECK(good == 20);
 }
 
-TEST_CASE("test_multiprocessing: forked in a callable, before and after a nested call" SKIPPED_UNDER_TSAN) {
+TEST_CASE(
+    "test_multiprocessing: forked in a callable, before and after a nested "
+    "call" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
   for (bool sensitive : {false, true}) {
     run_async_root([=]() -> awaitable<void> {
       auto fork_in_callable = sync_to_async(
@@ -191,18 +183,20 @@ TEST_CASE("values that were set survive fork() in the thread that forks" SKIPPED
   const bothworlds::context_var<int> number("number", 7);
   number.set(3);
   CHECK(exit_code_of_child([&] {
-    if (number.get() != 3) return 1;
-    int seen = 0;
-    async_to_sync([&]() -> awaitable<void> {
-      seen = number.get();
-      number.set(4);
-      co_return;
-    })();
-    return seen == 3 && number.get() == 4 ? 0 : 2;
-  }) == 0);
+          if (number.get() != 3) return 1;
+          int seen = 0;
+          async_to_sync([&]() -> awaitable<void> {
+            seen = number.get();
+            number.set(4);
+            co_return;
+          })();
+          return seen == 3 && number.get() == 4 ? 0 : 2;
+        }) == 0);
 }
 
-TEST_CASE("fork_with_warm_pool: a limiter of the parent's answers with forked_child, also where its tokens were held" SKIPPED_UNDER_TSAN) {
+TEST_CASE(
+    "fork_with_warm_pool: a limiter of the parent's answers with forked_child, also where its "
+    "tokens were held" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
   bothworlds::capacity_limiter one(1);
   auto forks = sync_to_async(
       [&] {

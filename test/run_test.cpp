@@ -6,6 +6,7 @@
 #include "support/call_tools.hpp"
 #include "support/loop_tools.hpp"
 #include "support/process.hpp"
+#include "support/sanitizers.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/context.hpp>
@@ -30,20 +31,6 @@ using bothworlds::interrupted;
 using bothworlds::run;
 using bothworlds::run_options;
 using bothworlds::sync_to_async;
-
-#if defined(__SANITIZE_THREAD__)
-#define TEST_UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TEST_UNDER_TSAN 1
-#endif
-#endif
-// ThreadSanitizer's runtime does not support threads in the forked child of a process with threads.
-#if defined(TEST_UNDER_TSAN)
-#define SKIPPED_UNDER_TSAN *doctest::skip()
-#else
-#define SKIPPED_UNDER_TSAN
-#endif
 
 namespace {
 

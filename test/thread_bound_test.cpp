@@ -6,6 +6,7 @@
 #include "support/kernel_thread_id.hpp"
 #include "support/loop_tools.hpp"
 #include "support/process.hpp"
+#include "support/sanitizers.hpp"
 #include "support/wait_reports.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
@@ -42,19 +43,6 @@ using bothworlds::sync_to_async;
 using bothworlds::thread_bound;
 using bothworlds::thread_bound_options;
 using bothworlds::worker_pool;
-
-#if defined(__SANITIZE_THREAD__)
-#define TEST_UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TEST_UNDER_TSAN 1
-#endif
-#endif
-#if defined(TEST_UNDER_TSAN)
-#define SKIPPED_UNDER_TSAN *doctest::skip()  // it does not support fork()
-#else
-#define SKIPPED_UNDER_TSAN
-#endif
 
 namespace {
 

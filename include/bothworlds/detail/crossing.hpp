@@ -154,7 +154,6 @@ private:
   void note_abandoned() noexcept;
   void abandon() noexcept;
   void cancel_inner(asio::cancellation_type type) noexcept;
-  static std::exception_ptr aborted();
 
   const call_options options_;
   ref_ptr<worker_pool_core> pool_;      // set by prepare(), then constant; null: it does not run on a pool
