@@ -7,7 +7,8 @@
 namespace bothworlds::detail {
 
 std::exception_ptr operation_aborted() {
-  return std::make_exception_ptr(boost::system::system_error(boost::asio::error::operation_aborted));
+  return std::make_exception_ptr(
+      boost::system::system_error(boost::asio::error::operation_aborted));
 }
 
 bool is_operation_aborted(const std::exception_ptr& failure) noexcept {

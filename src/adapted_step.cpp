@@ -16,8 +16,8 @@ namespace {
 std::atomic<const adapter_list*> current{nullptr};
 std::mutex changing;
 
-/// With `changing` locked. Lists that were replaced are kept for ever, because somebody may be in the middle of a step
-/// with one: adapters come and go a few times in the life of a process.
+/// With `changing` locked. Lists that were replaced are kept for ever, because somebody may be in
+/// the middle of a step with one: adapters come and go a few times in the life of a process.
 void publish(std::unique_ptr<const adapter_list> list) {
   static auto* const kept = new std::vector<std::unique_ptr<const adapter_list>>;
   kept->push_back(std::move(list));

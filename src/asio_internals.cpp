@@ -26,7 +26,8 @@ struct call_stack_access : asio_detail::thread_context {
   using entry = thread_call_stack::context;
 };
 
-// The key of our own entries: no scheduler has this address, so Asio never takes us for one of its loops.
+// The key of our own entries: no scheduler has this address, so Asio never takes us for one of its
+// loops.
 asio_detail::thread_context& our_key() noexcept {
   static call_stack_access key;
   return key;

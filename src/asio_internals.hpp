@@ -9,11 +9,12 @@
 
 namespace bothworlds::detail {
 
-/// What identifies the innermost Asio loop, or loop of ours, that the calling thread is inside of; null: none.
+/// What identifies the innermost Asio loop, or loop of ours, that the calling thread is inside of;
+/// null: none.
 const void* innermost_running_loop() noexcept;
 
-/// Memory in which Asio recycles coroutine frames and operations while a thread runs one of our loops. It lives
-/// as long as the loop, so that a warm call allocates nothing; the driver owns it.
+/// Memory in which Asio recycles coroutine frames and operations while a thread runs one of our
+/// loops. It lives as long as the loop, so that a warm call allocates nothing; the driver owns it.
 class loop_memory {
 public:
   loop_memory();
@@ -26,7 +27,8 @@ private:
   alignas(std::max_align_t) std::byte storage_[512];
 };
 
-/// While it lives, Asio sees the calling thread as one that runs a loop. Strictly nested, on one thread.
+/// While it lives, Asio sees the calling thread as one that runs a loop. Strictly nested, on one
+/// thread.
 class running_loop_scope {
 public:
   explicit running_loop_scope(loop_memory& memory) noexcept;
@@ -38,8 +40,9 @@ private:
   alignas(std::max_align_t) std::byte storage_[64];
 };
 
-/// The scheduler of an io_context or thread_pool, so that work can be counted and a stop be seen through a
-/// type-erased executor. Empty for any other execution context. Valid as long as the context is.
+/// The scheduler of an io_context or thread_pool, so that work can be counted and a stop be seen
+/// through a type-erased executor. Empty for any other execution context. Valid as long as the
+/// context is.
 class scheduler_ref {
 public:
   scheduler_ref() = default;

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <bothworlds/detail/async_call.hpp>
-
 #include "aborted.hpp"
 #include "blocked_thread.hpp"
 #include "chain.hpp"
@@ -17,6 +15,7 @@
 #include "watch.hpp"
 #include "worker_pool_core.hpp"
 
+#include <bothworlds/detail/async_call.hpp>
 #include <bothworlds/detail/crossing.hpp>
 #include <bothworlds/error.hpp>
 
@@ -27,26 +26,30 @@
 namespace bothworlds::detail {
 namespace {
 
-// How often a thread looks whether the foreign loop it waits for has been stopped: Asio tells nobody.
+// How often a thread looks whether the foreign loop it waits for has been stopped: Asio tells
+// nobody.
 constexpr std::chrono::milliseconds stop_check_interval{50};
 
 }  // namespace
 
-const char* name_of(const async_options& options) { return options.name ? interned(options.name) : nullptr; }
+const char* name_of(const async_options& options) {
+  return options.name ? interned(options.name) : nullptr;
+}
 
 void check_may_block(const char* what, std::source_location where, const char* name) {
   const void* const running = innermost_running_loop();
   if (!running) return;
   const may_block_scope* const scope = this_thread_state().blocking;
   if (scope && scope->loop_marker() == running) return;
-  throw misuse_error(
-      errc::running_loop, where,
-      std::string(what) + " was called on a thread that is running a loop",
-      (name ? "  name " + std::string(name) + "\n" : std::string()) +
-      "  why  it would block the loop, and with it the coroutine it waits for\n"
-      "  fix  in a coroutine: co_await the async function itself; in blocking code that a coroutine needs:\n"
-      "       call that code through sync_to_async; on a thread of an asio::thread_pool that may block:\n"
-      "       put a bothworlds::blocking_region around the call\n");
+  throw misuse_error(errc::running_loop, where,
+                     std::string(what) + " was called on a thread that is running a loop",
+                     (name ? "  name " + std::string(name) + "\n" : std::string()) +
+                         "  why  it would block the loop, and with it the coroutine it waits for\n"
+                         "  fix  in a coroutine: co_await the async function itself; in blocking "
+                         "code that a coroutine needs:\n"
+                         "       call that code through sync_to_async; on a thread of an "
+                         "asio::thread_pool that may block:\n"
+                         "       put a bothworlds::blocking_region around the call\n");
 }
 
 async_call::async_call(std::source_location where) noexcept
@@ -106,8 +109,9 @@ chain_place async_call::take_place() noexcept {
   return place;
 }
 
-/// While it lives, work of the chain may run on the blocked thread, cancellations of the caller and of the stop
-/// token reach the call, and none is lost: all of it is in place before the call is published.
+/// While it lives, work of the chain may run on the blocked thread, cancellations of the caller and
+/// of the stop token reach the call, and none is lost: all of it is in place before the call is
+/// published.
 class async_call::blocking_scope {
 public:
   blocking_scope(async_call& call, crossing* caller, const std::stop_token& stop)
@@ -137,7 +141,8 @@ private:
 
 void async_call::block_on_own_loop(thread_state& thread, const async_options& options,
                                    crossing* caller) {
-  // The loop kept for this thread, unless calls of this thread are on it already, further down the stack.
+  // The loop kept for this thread, unless calls of this thread are on it already, further down the
+  // stack.
   struct loop_use {
     unsigned* frames = nullptr;
     ref_ptr<loop> made;
@@ -166,7 +171,8 @@ void async_call::block_on_own_loop(thread_state& thread, const async_options& op
 
 void async_call::block_on(loop& target, thread_state& thread, const async_options& options,
                           crossing* caller) {
-  if (!loop_) loop_ = &target;  // a portal has set it already, and may be using it to cancel this call
+  if (!loop_)
+    loop_ = &target;  // a portal has set it already, and may be using it to cancel this call
   const blocking_scope scope(*this, caller, options.stop);
   intrusive_ptr_add_ref(this);
   if (!target.push(start_op_)) started(&start_op_, false);
@@ -178,16 +184,18 @@ void async_call::block_on_loop_of(crossing& caller, thread_state& thread,
   if (loop* own = caller.awaiting_loop()) return block_on(*own, thread, options, &caller);
   const foreign_awaiter& awaiter = *caller.awaiting_foreign();
   const auto refuse = [&] {
-    throw error(errc::loop_stopped, where_,
-                "the loop that awaits this callable has been stopped or destroyed",
-                "  at   " + describe(caller.where()) + ", the sync_to_async that runs this callable\n"
-                "  fix  let the loop run until its callables have returned, or set force_new_loop\n");
+    throw error(
+        errc::loop_stopped, where_,
+        "the loop that awaits this callable has been stopped or destroyed",
+        "  at   " + describe(caller.where()) +
+            ", the sync_to_async that runs this callable\n"
+            "  fix  let the loop run until its callables have returned, or set force_new_loop\n");
   };
   if (awaiter.context()->stopped()) refuse();
   const chain_node* const above = caller.awaiting_node().get();
   const auto make_node = [&] {
-    node_ = new chain_node(awaiter.context(),
-                           above ? above->inner() : serialised(awaiter.executor()));
+    node_ =
+        new chain_node(awaiter.context(), above ? above->inner() : serialised(awaiter.executor()));
   };
   if (!awaiter.context()->with_context(make_node)) refuse();
   const blocking_scope scope(*this, &caller, options.stop);
@@ -205,7 +213,8 @@ struct coroutine_access {
       : call(std::move(what)), node(std::move(where)) {}
   coroutine_access(coroutine_access&&) noexcept = default;
   ~coroutine_access() {
-    if (call) coroutine_scope(std::move(call), std::move(node));  // never started: the executor is gone
+    if (call)
+      coroutine_scope(std::move(call), std::move(node));  // never started: the executor is gone
   }
   void operator()() {
     async_call& started = *call;
@@ -284,7 +293,8 @@ void async_call::wait(thread_state& thread, loop* owned, bool root) {
 void async_call::falls_asleep(const loop* in) noexcept {
   if (asleep_since_ == 0) asleep_since_ = coarse_now();
   thread_record::falls_asleep(this, in);
-  // A thread that sleeps in its loop serves it: what its coroutine waits for may be stuck, and says so itself.
+  // A thread that sleeps in its loop serves it: what its coroutine waits for may be stuck, and says
+  // so itself.
   if (!in) watch_waits();
 }
 
@@ -308,13 +318,14 @@ void async_call::park(lane& where) {
     // Twice in a row, so that a loop that is stopped and restarted is left alone.
     const bool stopped = node_->foreign()->stopped();
     if (stopped && std::exchange(stopped_before_, stopped))
-      return give_up(error(errc::loop_stopped, where_,
-                           "the loop that runs this call was stopped or destroyed",
-                           "  fix  let the loop run until the calls that run on it have returned\n"));
+      return give_up(
+          error(errc::loop_stopped, where_, "the loop that runs this call was stopped or destroyed",
+                "  fix  let the loop run until the calls that run on it have returned\n"));
     stopped_before_ = stopped;
   }
   if (std::chrono::steady_clock::now() < patience_) return;
-  // The coroutine's own timer sees to it, if its loop runs. If it was never begun, nothing has happened yet.
+  // The coroutine's own timer sees to it, if its loop runs. If it was never begun, nothing has
+  // happened yet.
   patience_ = never;
   if (claim(start::late)) give_up(timeout_error());
 }
@@ -331,7 +342,8 @@ bool async_call::refuse(std::exception_ptr why) noexcept {
   if (!claim(start::refused)) return false;
   const ref_ptr<lane> waiter = waiter_;
   outcome expected = outcome::pending;
-  if (outcome_.compare_exchange_strong(expected, outcome::given_up, std::memory_order_acq_rel)) waiter->wake();
+  if (outcome_.compare_exchange_strong(expected, outcome::given_up, std::memory_order_acq_rel))
+    waiter->wake();
   return true;
 }
 
@@ -343,8 +355,9 @@ error async_call::timeout_error() const {
 bool async_call::begin(const chain_node& on, asio::cancellation_signal& signal) noexcept {
   if (!claim(start::begun)) {
     // Somebody has given it up and may not have said so yet: either way this is the outcome.
-    failure_ = start_.load(std::memory_order_acquire) == start::refused ? refusal_
-                                                                         : std::make_exception_ptr(timeout_error());
+    failure_ = start_.load(std::memory_order_acquire) == start::refused
+                   ? refusal_
+                   : std::make_exception_ptr(timeout_error());
     return false;
   }
   runs_on_.store(&on, std::memory_order_release);
@@ -429,14 +442,16 @@ void async_call::cancelled(loop_op* base, bool deliver) noexcept {
 void async_call::started(loop_op* base, bool deliver) noexcept {
   const ref_ptr<async_call> self(static_cast<op*>(base)->call_, false);
   if (deliver) return self->loop_->start(*self);
-  self->fail(std::make_exception_ptr(
-      error(errc::loop_stopped, self->where_, "the loop that was to run this call has ended",
-            "  fix  let the thread of that loop wait for its callables; stop a portal after its last call\n")));
+  self->fail(std::make_exception_ptr(error(errc::loop_stopped, self->where_,
+                                           "the loop that was to run this call has ended",
+                                           "  fix  let the thread of that loop wait for its "
+                                           "callables; stop a portal after its last call\n")));
   self->finish(value_cell());
 }
 
 void async_call::rethrow_failure() {
-  // Moved out, so that the exception goes with the one who catches it, not with a call that somebody else still holds.
+  // Moved out, so that the exception goes with the one who catches it, not with a call that
+  // somebody else still holds.
   if (gave_up_because_) std::rethrow_exception(std::move(gave_up_because_));
   if (start_.load(std::memory_order_acquire) == start::refused) std::rethrow_exception(refusal_);
   if (!failure_) return;

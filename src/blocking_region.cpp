@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <bothworlds/blocking_region.hpp>
-
 #include "thread_state.hpp"
 #include "worker_pool_core.hpp"
+
+#include <bothworlds/blocking_region.hpp>
 
 #include <memory>
 #include <new>

@@ -24,8 +24,8 @@ asio::execution_context& chain_node::context() const noexcept {
   return asio::query(inner(), asio::execution::context);
 }
 
-void chain_node::enter(chain_place place, context_snapshot::pointer values, ref_ptr<task_scope> tasks,
-                       bool hosts_tasks) noexcept {
+void chain_node::enter(chain_place place, context_snapshot::pointer values,
+                       ref_ptr<task_scope> tasks, bool hosts_tasks) noexcept {
   tasks_ = std::move(tasks);
   hosts_tasks_ = hosts_tasks;
   values_.begin(std::move(values));
@@ -42,10 +42,11 @@ void chain_node::submit_sensitive(work& item) const {
   lane& target = place_.sync_lane ? *place_.sync_lane : process_lane();
   if (!target.dedicated()) {
     if (target.push_nested(item)) return;
-    throw error(errc::wrong_thread, item.where(),
-                "the thread of this chain's thread-sensitive calls has left its outermost async_to_sync",
-                "  why  the coroutine that makes this call has outlived the call that started it\n"
-                "  fix  await it before that call returns\n");
+    throw error(
+        errc::wrong_thread, item.where(),
+        "the thread of this chain's thread-sensitive calls has left its outermost async_to_sync",
+        "  why  the coroutine that makes this call has outlived the call that started it\n"
+        "  fix  await it before that call returns\n");
   }
   // A context's lane has calls of one chain only; the process's lane has those of any.
   const bool same_chain = place_.in_context || reaches_sync_lane();
@@ -58,12 +59,11 @@ bool chain_node::is_below(const lane& frame) const noexcept {
   return false;
 }
 
-lane* chain_node::helper() const noexcept {
-  return is_open() ? place_.blocked.get() : nullptr;
-}
+lane* chain_node::helper() const noexcept { return is_open() ? place_.blocked.get() : nullptr; }
 
 void chain_node::execute(continuation function, bool may_run_now) const {
-  if (loop_) return loop_->execute(ref_ptr<const chain_node>(this), std::move(function), may_run_now);
+  if (loop_)
+    return loop_->execute(ref_ptr<const chain_node>(this), std::move(function), may_run_now);
   struct in_chain {
     ref_ptr<const chain_node> node;
     continuation function;
@@ -78,13 +78,15 @@ void chain_node::execute(continuation function, bool may_run_now) const {
 }
 
 const suspension* chain_node::sole_wait() const noexcept {
-  // What co_spawn keeps for the coroutine of a call. Every other coroutine of the chain, and every operation of Asio
-  // that it has under way, such as a timer, adds to it.
+  // What co_spawn keeps for the coroutine of a call. Every other coroutine of the chain, and every
+  // operation of Asio that it has under way, such as a timer, adds to it.
   constexpr std::uint32_t of_the_call = 2;
-  return awaited_ == 1 && tracked_.load(std::memory_order_acquire) == of_the_call ? latest_ : nullptr;
+  return awaited_ == 1 && tracked_.load(std::memory_order_acquire) == of_the_call ? latest_
+                                                                                  : nullptr;
 }
 
-// Our own loops run for as long as somebody waits for them: there the count is for the wait-for graph only.
+// Our own loops run for as long as somebody waits for them: there the count is for the wait-for
+// graph only.
 void chain_node::work_started() const noexcept {
   tracked_.fetch_add(1, std::memory_order_relaxed);
   if (scheduler_ && !foreign_->gone()) scheduler_.work_started();

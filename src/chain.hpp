@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// The chain: what tells a coroutine, and everything it leads to, from which blocked threads it hangs.
+// The chain: what tells a coroutine, and everything it leads to, from which blocked threads it
+// hangs.
 //
-// Asio has no coroutine-local storage, so the executor carries it. A chain_executor wraps the executor of a loop
-// and holds one node; whoever runs a function through it finds the node in a thread-local while the function runs,
-// and coroutines that take `this_coro::executor` pass it on.
+// Asio has no coroutine-local storage, so the executor carries it. A chain_executor wraps the
+// executor of a loop and holds one node; whoever runs a function through it finds the node in a
+// thread-local while the function runs, and coroutines that take `this_coro::executor` pass it on.
 //
-// A node's place is written before its call starts and only read until nobody but its resident holds the node any
-// more; open_ is the exception: the loop sets and clears it. Its values belong to the executor that it carries.
+// A node's place is written before its call starts and only read until nobody but its resident
+// holds the node any more; open_ is the exception: the loop sets and clears it. Its values belong
+// to the executor that it carries.
 #pragma once
 
 #include "asio_internals.hpp"
@@ -31,17 +33,20 @@ class suspension;
 
 /// Which thread a call blocks, and which one is its chain's sync thread.
 struct chain_place {
-  ref_ptr<lane> blocked;          // the thread that waits for this call; null: none (a coroutine waits)
-  std::uint32_t epoch = 0;        // of that lane
-  ref_ptr<lane> sync_lane;        // where thread-sensitive calls go; null: the process's lane
-  bool sync_root = false;         // the chain started on a plain thread, which owns sync_lane
-  bool in_context = false;        // inside with_thread_sensitive_context
-  // The nearest frame, from here upwards, that blocks the thread of sync_lane: through it that lane can be reached
-  // although it is busy. Null: there is none, or it is this very node (see blocks_sync_lane).
+  ref_ptr<lane> blocked;    // the thread that waits for this call; null: none (a coroutine waits)
+  std::uint32_t epoch = 0;  // of that lane
+  ref_ptr<lane> sync_lane;  // where thread-sensitive calls go; null: the process's lane
+  bool sync_root = false;   // the chain started on a plain thread, which owns sync_lane
+  bool in_context = false;  // inside with_thread_sensitive_context
+  // The nearest frame, from here upwards, that blocks the thread of sync_lane: through it that lane
+  // can be reached although it is busy. Null: there is none, or it is this very node (see
+  // blocks_sync_lane).
   ref_ptr<class chain_node> lane_frame;
   bool blocks_sync_lane = false;
-  ref_ptr<class chain_node> above;  // the nearest call above this one that had not ended when it began; null: the root
-  ref_ptr<limiter_token> token;   // the innermost one of the calls above, held or given back; null: none
+  ref_ptr<class chain_node>
+      above;  // the nearest call above this one that had not ended when it began; null: the root
+  ref_ptr<limiter_token>
+      token;  // the innermost one of the calls above, held or given back; null: none
 };
 
 class chain_node final : public ref_counted {
@@ -75,7 +80,8 @@ public:
   /// The call waits for a scope that is set for it.
   bool hosts_tasks() const noexcept { return hosts_tasks_; }
   void set_tasks(ref_ptr<task_scope> tasks) noexcept { tasks_ = std::move(tasks); }
-  /// How many executors say that something is under way: two for each coroutine, one for each operation of Asio's.
+  /// How many executors say that something is under way: two for each coroutine, one for each
+  /// operation of Asio's.
   std::uint32_t unfinished() const noexcept { return tracked_.load(std::memory_order_relaxed); }
   /// Lets go of the nodes above. Only while nobody but the resident holds this one.
   void forget_place() noexcept { place_ = {}; }
@@ -103,8 +109,8 @@ public:
     --awaited_;
     if (latest_ == &op) latest_ = nullptr;
   }
-  /// That for which the call's coroutine waits, if it waits for nothing else; null: not so, or not known.
-  /// While the awaiting loop stands still.
+  /// That for which the call's coroutine waits, if it waits for nothing else; null: not so, or not
+  /// known. While the awaiting loop stands still.
   const suspension* sole_wait() const noexcept;
 
 private:
@@ -119,10 +125,13 @@ private:
   mutable value_cell values_;  // closed between two calls
   ref_ptr<task_scope> tasks_;  // the executor; likewise the next
   bool hosts_tasks_ = false;
-  std::uint32_t awaited_ = 0;           // the awaiting loop: operations in flight
-  const suspension* latest_ = nullptr;  // the awaiting loop: the one that was started last, while it is in flight
-  mutable std::atomic<std::uint32_t> tracked_{0};  // any thread: executors that say that something is under way
-  std::atomic<bool> open_{false};  // the call of this node has not ended; release by the loop, acquire by any
+  std::uint32_t awaited_ = 0;  // the awaiting loop: operations in flight
+  const suspension* latest_ =
+      nullptr;  // the awaiting loop: the one that was started last, while it is in flight
+  mutable std::atomic<std::uint32_t> tracked_{
+      0};  // any thread: executors that say that something is under way
+  std::atomic<bool> open_{
+      false};  // the call of this node has not ended; release by the loop, acquire by any
 };
 
 class chain_executor {
@@ -142,7 +151,9 @@ public:
 
   const ref_ptr<chain_node>& node() const noexcept { return node_; }
 
-  asio::execution_context& query(asio::execution::context_t) const noexcept { return node_->context(); }
+  asio::execution_context& query(asio::execution::context_t) const noexcept {
+    return node_->context();
+  }
   asio::execution::blocking_t query(asio::execution::blocking_t) const noexcept {
     if (may_run_now_) return asio::execution::blocking.possibly;
     return asio::execution::blocking.never;
@@ -173,7 +184,9 @@ public:
   friend bool operator==(const chain_executor& a, const chain_executor& b) noexcept {
     return a.node_ == b.node_ && a.may_run_now_ == b.may_run_now_ && a.tracked_ == b.tracked_;
   }
-  friend bool operator!=(const chain_executor& a, const chain_executor& b) noexcept { return !(a == b); }
+  friend bool operator!=(const chain_executor& a, const chain_executor& b) noexcept {
+    return !(a == b);
+  }
 
 private:
   chain_executor(const ref_ptr<chain_node>& node, bool may_run_now, bool tracked) noexcept
@@ -183,11 +196,12 @@ private:
 
   ref_ptr<chain_node> node_;
   bool may_run_now_ = true;
-  bool tracked_ = false;  // counts as outstanding work of a foreign scheduler, as Asio's own executors do
+  bool tracked_ =
+      false;  // counts as outstanding work of a foreign scheduler, as Asio's own executors do
 };
 
-/// `executor`, or a strand over it: a coroutine on an io_context with several threads must not meet its own
-/// cancellation.
+/// `executor`, or a strand over it: a coroutine on an io_context with several threads must not meet
+/// its own cancellation.
 asio::any_io_executor serialised(const asio::any_io_executor& executor);
 
 /// The node that `executor` carries; null: none.

@@ -32,7 +32,7 @@ void throw_channel_closed() {
 }
 
 // --- a wait
-// ---------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 channel_wait::channel_wait(ref_ptr<channel_core> channel, direction way,
                            std::source_location where) noexcept
@@ -160,7 +160,7 @@ void channel_wait::orphaned() noexcept {
 }
 
 // --- the channel
-// ----------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 /// What is left to be done once the mutex is free.
 struct channel_core::aftermath {

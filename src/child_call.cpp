@@ -54,7 +54,8 @@ void async_call::take_place_below(const ref_ptr<chain_node>& above) {
   blocked_above_ = outer.blocked;
   epoch_above_ = outer.epoch;
   token_ = outer.token;
-  // What has ended is skipped, so that tasks which outlive their calls do not grow a chain without end.
+  // What has ended is skipped, so that tasks which outlive their calls do not grow a chain without
+  // end.
   above_ = above;
   while (above_ && !above_->is_open()) above_ = above_->place().above;
 }

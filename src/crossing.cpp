@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <bothworlds/detail/crossing.hpp>
-
 #include "aborted.hpp"
 #include "chain.hpp"
 #include "context_values.hpp"
@@ -15,6 +13,7 @@
 #include "watch.hpp"
 #include "worker_pool_core.hpp"
 
+#include <bothworlds/detail/crossing.hpp>
 #include <bothworlds/error.hpp>
 
 #include <boost/asio/error.hpp>
@@ -23,7 +22,8 @@
 namespace bothworlds::detail {
 namespace {
 
-/// What is handed to a user's executor. Runs the crossing once; fails it where the executor drops it.
+/// What is handed to a user's executor. Runs the crossing once; fails it where the executor drops
+/// it.
 class executor_job {
 public:
   explicit executor_job(crossing& call) noexcept : call_(&call) {}
@@ -51,7 +51,8 @@ private:
 call_extras::call_extras() = default;
 call_extras::~call_extras() = default;
 
-call_options::call_options(const sync_options& options, std::source_location from, ref_ptr<call_target> target)
+call_options::call_options(const sync_options& options, std::source_location from,
+                           ref_ptr<call_target> target)
     : pool(options.pool),
       where(from),
       on_cancel(options.on_cancel),
@@ -62,9 +63,11 @@ call_options::call_options(const sync_options& options, std::source_location fro
   };
   if (target && (options.executor || options.pool || options.thread_sensitive))
     refuse("the options name a thread",
-           "  fix  a thread_bound has a thread of its own: leave out pool, executor and thread_sensitive\n");
+           "  fix  a thread_bound has a thread of its own: leave out pool, executor and "
+           "thread_sensitive\n");
   if (options.executor && !*options.executor)
-    refuse("the executor is empty", "  fix  give it an executor, or leave sync_options::executor null\n");
+    refuse("the executor is empty",
+           "  fix  give it an executor, or leave sync_options::executor null\n");
   if (options.executor && options.thread_sensitive)
     refuse("both an executor and thread_sensitive",
            "  fix  thread-sensitive calls choose their own thread: leave one of the two out\n");
@@ -73,9 +76,11 @@ call_options::call_options(const sync_options& options, std::source_location fro
   if (options.pool && options.thread_sensitive)
     refuse("both a pool and thread_sensitive",
            "  fix  thread-sensitive calls choose their own thread: leave one of the two out\n");
-  if (!options.executor && !options.interruptor && !options.limiter && !options.name && !target) return;
+  if (!options.executor && !options.interruptor && !options.limiter && !options.name && !target)
+    return;
   ref_ptr<call_extras> rare(new call_extras);
-  if (options.executor) rare->executor = asio::require(*options.executor, asio::execution::blocking.never);
+  if (options.executor)
+    rare->executor = asio::require(*options.executor, asio::execution::blocking.never);
   if (options.interruptor) rare->interruptor = *options.interruptor;
   if (options.limiter) rare->limiter = core_of(*options.limiter);
   if (options.name) rare->name = interned(options.name);
@@ -101,11 +106,14 @@ work::~work() = default;
 blocked_call::~blocked_call() = default;
 ref_counted::~ref_counted() = default;
 
-const char* crossing::name() const noexcept { return options_.extras ? options_.extras->name : nullptr; }
+const char* crossing::name() const noexcept {
+  return options_.extras ? options_.extras->name : nullptr;
+}
 
 void crossing::prepare(const asio::any_io_executor& awaiting) {
   prepare_resumption(awaiting);
-  if (options_.on_cancel == cancel_policy::interrupt) interruption_ = std::make_unique<interruption>();
+  if (options_.on_cancel == cancel_policy::interrupt)
+    interruption_ = std::make_unique<interruption>();
   if (options_.extras && options_.extras->limiter)
     token_ = new limiter_token(options_.extras->limiter, *this, chain_token());
   if (call_target* const elsewhere = target()) return elsewhere->check(where());
@@ -119,7 +127,8 @@ void crossing::begin(asio::cancellation_slot slot) {
   values_.begin(awaiting_node() ? hand_on(awaiting_node()->values()) : current_snapshot());
   // Before it is published, so that no cancellation is lost.
   if (slot.is_connected())
-    slot.assign([self = ref_ptr<crossing>(this)](asio::cancellation_type type) { self->cancel(type); });
+    slot.assign(
+        [self = ref_ptr<crossing>(this)](asio::cancellation_type type) { self->cancel(type); });
   dispatch();
 }
 
@@ -138,7 +147,8 @@ void crossing::dispatch() {
     // Set before other threads may go on with this call, not after it is queued, as below.
     if (pool_ && awaiting_node()) helper_ = awaiting_node()->helper();
     queue_.store(queue::limiter, std::memory_order_release);
-    if (!limiter_core::acquire(token_, *this)) return watch_waits();  // it waits for a token: grant() goes on
+    if (!limiter_core::acquire(token_, *this))
+      return watch_waits();  // it waits for a token: grant() goes on
   }
   hand_over(true);
 }
@@ -248,7 +258,8 @@ void crossing::arrived(bool resumes) noexcept {
   // A copy of it may still stand in a queue, as an offer or a cancelled call.
   if (helper_ || withdrawn_) withdraw();
   // An abandoned callable may still be running.
-  if (resumes && awaiting_node() && !abandoned_) awaiting_node()->values().take_changes(values_.end());
+  if (resumes && awaiting_node() && !abandoned_)
+    awaiting_node()->values().take_changes(values_.end());
 }
 
 void crossing::orphaned() noexcept {
@@ -331,7 +342,9 @@ void crossing::detach() noexcept {
   inner_ = nullptr;
 }
 
-std::exception_ptr crossing::failure() { return abandoned_ ? operation_aborted() : std::move(failure_); }
+std::exception_ptr crossing::failure() {
+  return abandoned_ ? operation_aborted() : std::move(failure_);
+}
 
 void crossing::rethrow_failure() {
   if (std::exception_ptr why = failure()) std::rethrow_exception(std::move(why));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <bothworlds/error.hpp>
-
 #include "describe.hpp"
+
+#include <bothworlds/error.hpp>
 
 #include <boost/asio/error.hpp>
 
@@ -74,7 +74,8 @@ misuse_error::~misuse_error() = default;
 
 interrupted::interrupted(int signal, std::source_location where)
     : error(boost::asio::error::make_error_code(boost::asio::error::operation_aborted), where,
-            std::string("the program was interrupted by ") + (signal == SIGINT ? "SIGINT" : "SIGTERM"),
+            std::string("the program was interrupted by ") +
+                (signal == SIGINT ? "SIGINT" : "SIGTERM"),
             "  what  main's coroutine and its tasks were cancelled and have unwound\n"),
       signal_(signal) {}
 interrupted::~interrupted() = default;

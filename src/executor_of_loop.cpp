@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <bothworlds/detail/awaited_call.hpp>
-
 #include "chain.hpp"
 #include "loop.hpp"
 
+#include <bothworlds/detail/awaited_call.hpp>
 #include <bothworlds/error.hpp>
 
 #include <boost/asio/strand.hpp>
@@ -28,12 +27,14 @@ std::optional<io_executor> find_io_executor(const asio::any_io_executor& executo
 
 }  // namespace
 
-io_executor io_context_executor_of(const asio::any_io_executor& executor, std::source_location where) {
+io_executor io_context_executor_of(const asio::any_io_executor& executor,
+                                   std::source_location where) {
   if (const auto found = find_io_executor(executor)) return *found;
-  throw misuse_error(errc::invalid_options, where,
-                     "async_to_sync: the loop that is to run this awaitable is no io_context, but the "
-                     "awaitable's executor type asks for one",
-                     "  fix  use asio::awaitable<T>, whose executor is type-erased\n");
+  throw misuse_error(
+      errc::invalid_options, where,
+      "async_to_sync: the loop that is to run this awaitable is no io_context, but the "
+      "awaitable's executor type asks for one",
+      "  fix  use asio::awaitable<T>, whose executor is type-erased\n");
 }
 
 }  // namespace bothworlds::detail

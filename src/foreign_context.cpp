@@ -36,7 +36,8 @@ ref_ptr<foreign_context> foreign_context::of(asio::execution_context& context) {
 
 foreign_context::~foreign_context() = default;
 
-bound_executor::bound_executor(const ref_ptr<foreign_context>& context, asio::any_io_executor executor)
+bound_executor::bound_executor(const ref_ptr<foreign_context>& context,
+                               asio::any_io_executor executor)
     : context_(context),
       may_run_now_(std::move(executor)),
       never_now_(asio::require(may_run_now_, asio::execution::blocking.never)) {
@@ -99,8 +100,9 @@ foreign_awaiter::foreign_awaiter(const asio::any_io_executor& executor)
 
 foreign_awaiter::~foreign_awaiter() = default;
 
-/// What is handed to the context. Destroyed without having been called, it drops the suspended coroutine if the context
-/// is gone; else execute() has failed, and the reference is still the caller's.
+/// What is handed to the context. Destroyed without having been called, it drops the suspended
+/// coroutine if the context is gone; else execute() has failed, and the reference is still the
+/// caller's.
 class foreign_awaiter::resumption {
 public:
   explicit resumption(suspension* adopted) noexcept : op_(adopted) {}
@@ -115,11 +117,13 @@ private:
 };
 
 void foreign_awaiter::post(suspension* op) noexcept {
-  const ref_ptr<foreign_awaiter> self(this);  // the suspension, which owns this too, may be gone any moment
+  const ref_ptr<foreign_awaiter> self(
+      this);  // the suspension, which owns this too, may be gone any moment
   for (;;) {
     {
       const std::lock_guard lock(context_->mutex_);
-      if (!op->in_flight_hook_.is_linked()) break;  // the context is gone, and the coroutine with it
+      if (!op->in_flight_hook_.is_linked())
+        break;  // the context is gone, and the coroutine with it
       context_->awaiting_.erase(context_->awaiting_.iterator_to(*op));
       if (op->node_) op->node_->has_awaited(*op);
       try {

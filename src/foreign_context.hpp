@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// What the library keeps about somebody else's execution context, so that it can be stopped or destroyed under
-// our operations without anybody touching it afterwards.
+// What the library keeps about somebody else's execution context, so that it can be stopped or
+// destroyed under our operations without anybody touching it afterwards.
 //
-// A service of the context owns one reference to its foreign_context, the operations that are awaited there the
-// others. mutex_ guards gone_ and the list; posting to the context happens under it, so a destruction either comes
-// first and is seen, or waits for the post.
+// A service of the context owns one reference to its foreign_context, the operations that are
+// awaited there the others. mutex_ guards gone_ and the list; posting to the context happens under
+// it, so a destruction either comes first and is seen, or waits for the post.
 #pragma once
 
 #include "asio_internals.hpp"
@@ -24,8 +24,8 @@ namespace bothworlds::detail {
 
 class foreign_context;
 
-/// An executor of a context that may be destroyed first: then it is let go of while the context's services are still
-/// there, because some executors (strands) need them to be destroyed.
+/// An executor of a context that may be destroyed first: then it is let go of while the context's
+/// services are still there, because some executors (strands) need them to be destroyed.
 class bound_executor {
 public:
   /// Inside with_context().
@@ -44,8 +44,8 @@ private:
   void release() noexcept;
 
   const ref_ptr<foreign_context> context_;
-  asio::any_io_executor may_run_now_;  // the context's mutex to write
-  asio::any_io_executor never_now_;    // likewise
+  asio::any_io_executor may_run_now_;          // the context's mutex to write
+  asio::any_io_executor never_now_;            // likewise
   boost::intrusive::list_member_hook<> hook_;  // likewise
 };
 
@@ -93,8 +93,8 @@ private:
   // Recursive, because what is destroyed under it may own further executors of the same context.
   std::recursive_mutex mutex_;
   std::atomic<bool> gone_{false};  // mutex_ to write
-  suspensions awaiting_;  // mutex_
-  executors bound_;       // mutex_
+  suspensions awaiting_;           // mutex_
+  executors bound_;                // mutex_
   const scheduler_ref scheduler_;
 };
 
@@ -106,8 +106,8 @@ public:
 
   const asio::any_io_executor& executor() const noexcept { return executor_->may_run_now(); }
   const ref_ptr<foreign_context>& context() const noexcept { return context_; }
-  /// Resumes `op` on the executor; takes the caller's reference. Cannot fail: where memory is short it waits for
-  /// some. Any thread.
+  /// Resumes `op` on the executor; takes the caller's reference. Cannot fail: where memory is short
+  /// it waits for some. Any thread.
   void post(suspension* op) noexcept;
 
 private:

@@ -11,8 +11,9 @@ class pool_worker;
 
 /// Interrupts one callable while it runs, and never what its thread runs next.
 ///
-/// The callable's thread calls begin() and end() around it; the awaiting loop calls fire(), once. end() waits for
-/// an interruptor that is being called, and eats an interruption that came too late for the callable to see.
+/// The callable's thread calls begin() and end() around it; the awaiting loop calls fire(), once.
+/// end() waits for an interruptor that is being called, and eats an interruption that came too late
+/// for the callable to see.
 class interruption {
 public:
   void begin() noexcept;

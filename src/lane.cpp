@@ -44,7 +44,8 @@ lane::~lane() {
 }
 
 void lane::put(queue& into, work& item) noexcept {
-  if (&into != &offers_) item.queued_at_ = coarse_now();  // an offer stands in its pool's queue, whose mutex guards that
+  if (&into != &offers_)
+    item.queued_at_ = coarse_now();  // an offer stands in its pool's queue, whose mutex guards that
   item.lane_queue_ = &into;
   intrusive_ptr_add_ref(&item);
   into.push_back(item);
@@ -82,7 +83,8 @@ void lane::push_main(work& item) {
   if (kind_ == kind::bound) {
     if (push_bound(item)) return;
     throw error(errc::wrong_thread, item.where(),
-                "the thread of this chain's thread-sensitive calls has gone with the thread_bound it belonged to",
+                "the thread of this chain's thread-sensitive calls has gone with the thread_bound "
+                "it belonged to",
                 "  why  the task that makes this call has outlived the call that started it\n"
                 "  fix  await it before that call returns\n");
   }
@@ -133,7 +135,8 @@ void lane::give_back(work& item) noexcept {
       intrusive_ptr_release(&item);
     }
   }
-  // What others have queued meanwhile, trusting that the thread would start, has nobody to run it either.
+  // What others have queued meanwhile, trusting that the thread would start, has nobody to run it
+  // either.
   while (work* other = take(main_)) other->refuse(why);
 }
 
@@ -142,8 +145,8 @@ bool lane::push_offer(work& item, std::uint32_t epoch) noexcept {
     const std::lock_guard lock(mutex_);
     put(offers_, item);
     offer_count_.fetch_add(1, std::memory_order_seq_cst);
-    // A thread that closes its last frame writes the epoch first and then looks at the count: it sees this offer, or
-    // this sees the new epoch.
+    // A thread that closes its last frame writes the epoch first and then looks at the count: it
+    // sees this offer, or this sees the new epoch.
     if (epoch_.load(std::memory_order_seq_cst) != epoch) {
       unlink(item);
       intrusive_ptr_release(&item);  // the caller has one, too
@@ -164,8 +167,8 @@ void lane::remove(work& item) noexcept {
 }
 
 void lane::wake() noexcept {
-  // What this announces was written sequentially consistent, as sleeping_in_ is: either it is seen by the thread
-  // before it sleeps, or the thread is seen to sleep here.
+  // What this announces was written sequentially consistent, as sleeping_in_ is: either it is seen
+  // by the thread before it sleeps, or the thread is seen to sleep here.
   parker_.unpark();
   if (!sleeping_in_.load(std::memory_order_seq_cst)) return;
   const std::lock_guard lock(mutex_);
@@ -194,8 +197,8 @@ void lane::close_frame() noexcept {
   const std::uint32_t left = open_frames_.load(std::memory_order_relaxed) - 1;
   open_frames_.store(left, std::memory_order_seq_cst);
   if (left != 0) return;
-  // The last one: offers belong to a chain that is over (they still stand in their pool's queue), and what is
-  // in nested_ on a plain thread would find nobody again.
+  // The last one: offers belong to a chain that is over (they still stand in their pool's queue),
+  // and what is in nested_ on a plain thread would find nobody again.
   forget_offers();
   if (kind_ == kind::of_a_thread)
     while (has_nested())

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// One thread at a time, in order: the queue of work that must, or may, run on one particular thread.
+// One thread at a time, in order: the queue of work that must, or may, run on one particular
+// thread.
 //
-// There are three kinds. A *thread's* lane belongs to a thread that blocks in async_to_sync and is served while it
-// is blocked, by the frames of that thread. A *dedicated* lane is a thread-sensitive context's: it takes a thread
-// of its own when the first call comes, and gives it back when the context is left. A *bound* lane is a
-// thread_bound's: its thread comes with the object, and no other one ever serves it.
+// There are three kinds. A *thread's* lane belongs to a thread that blocks in async_to_sync and is
+// served while it is blocked, by the frames of that thread. A *dedicated* lane is a
+// thread-sensitive context's: it takes a thread of its own when the first call comes, and gives it
+// back when the context is left. A *bound* lane is a thread_bound's: its thread comes with the
+// object, and no other one ever serves it.
 //
 // Four queues:
-//   nested_   work of the chain that is blocked on this thread; served by its innermost frame, whichever it is
-//   main_     (not of a thread's) work of chains that are not on this thread's stack: between two calls only
-//   offers_   work that also stands in a pool's queue, because the pool had no free worker
-//   last_     (bound only) what waits for the thread to leave
-// mutex_ guards the queues. open_frames_ counts the calls that block on this thread now; it is written by that
-// thread alone. A pusher counts itself into nested_count_ before it looks at open_frames_, a closing frame does it
-// the other way round (all sequentially consistent), so no work is left in a queue that nobody will look at.
+//   nested_   work of the chain that is blocked on this thread; served by its innermost frame,
+//   whichever it is main_     (not of a thread's) work of chains that are not on this thread's
+//   stack: between two calls only offers_   work that also stands in a pool's queue, because the
+//   pool had no free worker last_     (bound only) what waits for the thread to leave
+// mutex_ guards the queues. open_frames_ counts the calls that block on this thread now; it is
+// written by that thread alone. A pusher counts itself into nested_count_ before it looks at
+// open_frames_, a closing frame does it the other way round (all sequentially consistent), so no
+// work is left in a queue that nobody will look at.
 #pragma once
 
 #include "parker.hpp"
@@ -52,14 +55,17 @@ public:
 
   // --- any thread
 
-  /// Queues work of the chain whose frames are on this thread. False: no frame is open, nothing was queued.
+  /// Queues work of the chain whose frames are on this thread. False: no frame is open, nothing was
+  /// queued.
   bool push_nested(work& item) noexcept;
-  /// Not of a thread's: queues work for the thread's own turn. A dedicated lane starts its thread if there is none.
-  /// Throws if that cannot be, or a bound lane is retired; then nothing was queued.
+  /// Not of a thread's: queues work for the thread's own turn. A dedicated lane starts its thread
+  /// if there is none. Throws if that cannot be, or a bound lane is retired; then nothing was
+  /// queued.
   void push_main(work& item);
   /// Bound lanes: the same. False: it is retired, nothing was queued.
   bool push_bound(work& item) noexcept;
-  /// Bound lanes: queues what is to run when the thread leaves. False: it has left, nothing was queued.
+  /// Bound lanes: queues what is to run when the thread leaves. False: it has left, nothing was
+  /// queued.
   bool push_last(work& item) noexcept;
   /// Offers work that a pool has queued. False: the frames that could take it have gone.
   bool push_offer(work& item, std::uint32_t epoch) noexcept;
@@ -93,7 +99,8 @@ public:
   work* take_nested() noexcept { return has_nested() ? take(nested_) : nullptr; }
   work* take_offer() noexcept { return take(offers_); }
   parker& parking() noexcept { return parker_; }
-  /// The loop in whose epoll this thread sleeps, if it does: who wakes the thread must wake that loop.
+  /// The loop in whose epoll this thread sleeps, if it does: who wakes the thread must wake that
+  /// loop.
   void sleeps_in(loop* where) noexcept { sleeping_in_.store(where, std::memory_order_seq_cst); }
   /// After this no wake() uses a loop that this thread has slept in before: it may be destroyed.
   void forget_loops() noexcept;
@@ -102,9 +109,10 @@ private:
   friend class lane_occupancy;
   friend class stall_finder;
   friend class wait_graph;
-  using queue = boost::intrusive::list<
-      work, boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
-      boost::intrusive::constant_time_size<false>>;
+  using queue =
+      boost::intrusive::list<work,
+                             boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
+                             boost::intrusive::constant_time_size<false>>;
   class turn;
 
   ~lane() override;
@@ -117,28 +125,30 @@ private:
 
   const kind kind_;
   mutable std::mutex mutex_;
-  queue nested_;                               // mutex_
-  queue main_;                                 // mutex_
-  queue offers_;                               // mutex_
-  queue last_;                                 // mutex_
-  std::size_t main_size_ = 0;                  // mutex_
-  bool running_;                               // mutex_; not of a thread's: a thread serves this lane, or is about to
-  bool retired_ = false;                       // mutex_
+  queue nested_;               // mutex_
+  queue main_;                 // mutex_
+  queue offers_;               // mutex_
+  queue last_;                 // mutex_
+  std::size_t main_size_ = 0;  // mutex_
+  bool running_;          // mutex_; not of a thread's: a thread serves this lane, or is about to
+  bool retired_ = false;  // mutex_
   std::atomic<std::uint32_t> nested_count_{0};  // pushers and the thread; seq_cst
   std::atomic<std::uint32_t> offer_count_{0};   // mutex_ to write; anybody reads; seq_cst
   std::atomic<std::uint32_t> open_frames_{0};   // the thread writes; seq_cst
-  std::atomic<std::uint32_t> epoch_{0};         // the thread writes; seq_cst: how often the last frame has closed
-  std::atomic<loop*> sleeping_in_{nullptr};     // the thread writes; seq_cst
+  std::atomic<std::uint32_t> epoch_{
+      0};  // the thread writes; seq_cst: how often the last frame has closed
+  std::atomic<loop*> sleeping_in_{nullptr};  // the thread writes; seq_cst
   // For the wait-for graph.
   const thread_state* server_ = nullptr;  // mutex_: the thread that serves it now; null: none
-  const char* running_name_ = nullptr;    // mutex_; this and the next two: the call that was taken last
+  const char* running_name_ =
+      nullptr;  // mutex_; this and the next two: the call that was taken last
   std::source_location running_where_;
-  std::int64_t running_since_ = 0;        // 0: none of a dedicated lane's
+  std::int64_t running_since_ = 0;  // 0: none of a dedicated lane's
   parker parker_;
 };
 
-/// While it lives, the calling thread is that of `served`: blocking calls on top of it open their frames there, and a
-/// loop that they have to make belongs to it.
+/// While it lives, the calling thread is that of `served`: blocking calls on top of it open their
+/// frames there, and a loop that they have to make belongs to it.
 class lane_occupancy {
 public:
   explicit lane_occupancy(lane& served);
@@ -153,7 +163,8 @@ private:
   const ref_ptr<loop> previous_home_;
 };
 
-/// The lane of thread-sensitive calls under an async root, outside every context: one for the process.
+/// The lane of thread-sensitive calls under an async root, outside every context: one for the
+/// process.
 lane& process_lane();
 
 /// Runs `item`, which the caller has claimed, on this thread; takes the caller's reference.

@@ -50,7 +50,7 @@ private:
   boost::intrusive::list_member_hook<> hook_;  // in queue_ or borrowed_
   ref_ptr<crossing> waiting_;                  // who waits for it; null: nobody
   std::int64_t since_ = 0;                     // queued, later held, since
-  std::atomic<std::size_t> users_{0};  // anybody may look
+  std::atomic<std::size_t> users_{0};          // anybody may look
 };
 
 class limiter_core final : public ref_counted {

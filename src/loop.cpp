@@ -108,7 +108,8 @@ bool loop::push(loop_op& op) noexcept {
 
 void loop::wake() noexcept {
   if (!sleeping_.load(std::memory_order_seq_cst)) return;
-  // Asio goes on using the io_context after what was posted may have run, and the loop may be closed by then.
+  // Asio goes on using the io_context after what was posted may have run, and the loop may be
+  // closed by then.
   const std::lock_guard lock(wake_mutex_);
   if (closed_ || wake_posted_.exchange(true, std::memory_order_acq_rel)) return;
   const one_block_allocator<void*> memory(wake_storage_);
@@ -172,7 +173,9 @@ bool loop::help_out() noexcept {
   struct until_asked_back final : driver {
     explicit until_asked_back(const loop& driven) noexcept : subject(driven) {}
     bool should_leave() const noexcept override { return subject.is_asked_back(); }
-    void about_to_sleep(loop& in) const noexcept override { thread_record::falls_asleep(nullptr, &in); }
+    void about_to_sleep(loop& in) const noexcept override {
+      thread_record::falls_asleep(nullptr, &in);
+    }
     void woke_up() const noexcept override { thread_record::wakes_up(); }
     const loop& subject;
   };
@@ -240,7 +243,8 @@ std::size_t loop::poll_asio() noexcept {
 
 // False: nothing has happened for a while, and this thread could be of use elsewhere.
 bool loop::sleep(const driver& until) noexcept {
-  // Calls that a busy pool gets through by itself are better left to it: giving the loop away costs more than they do.
+  // Calls that a busy pool gets through by itself are better left to it: giving the loop away costs
+  // more than they do.
   constexpr std::chrono::milliseconds help_after{1};
   bool useful = false;
   until.about_to_sleep(*this);
@@ -269,7 +273,8 @@ bool loop::keep_resident(ref_ptr<resident> idle) noexcept {
 }
 
 void loop::tell_leftovers() const noexcept {
-  for (resident* idle = idle_resident_.get(); idle; idle = idle->next_idle_.get()) idle->tell_leftovers();
+  for (resident* idle = idle_resident_.get(); idle; idle = idle->next_idle_.get())
+    idle->tell_leftovers();
 }
 
 ref_ptr<resident> loop::take_idle_resident() noexcept {

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// A loop of ours: an io_context that one thread at a time drives, with a completion queue of its own in front.
+// A loop of ours: an io_context that one thread at a time drives, with a completion queue of its
+// own in front.
 //
-// Who drives it is in role_. The owner is the thread the loop was made for; when that thread has to run blocking
-// code it offers the loop to a helper thread and takes it back afterwards, so that the loop's other coroutines never
-// stall behind that code:
+// Who drives it is in role_. The owner is the thread the loop was made for; when that thread has to
+// run blocking code it offers the loop to a helper thread and takes it back afterwards, so that the
+// loop's other coroutines never stall behind that code:
 //
 //     nobody <-> owner -> offered -> helper <-> asked_back -> nobody
 //                  ^--------|
 //
-// What is marked "driver" below is touched by the thread in the role of owner or helper only; role_ passes it on
-// (release when it is given away, acquire when it is taken).
+// What is marked "driver" below is touched by the thread in the role of owner or helper only; role_
+// passes it on (release when it is given away, acquire when it is taken).
 #pragma once
 
 #include "asio_internals.hpp"
@@ -58,13 +59,13 @@ public:
 
   // --- any thread
 
-  /// Queues `op`, which the driver then runs, and wakes the driver if it sleeps. False: the loop is closed, `op`
-  /// was not touched.
+  /// Queues `op`, which the driver then runs, and wakes the driver if it sleeps. False: the loop is
+  /// closed, `op` was not touched.
   bool push(loop_op& op) noexcept;
   /// Makes a driver that sleeps look again.
   void wake() noexcept;
-  /// Runs `function` with `node` installed: now, if `may_run_now` and this thread drives the loop, else later.
-  /// On a closed loop the function is destroyed.
+  /// Runs `function` with `node` installed: now, if `may_run_now` and this thread drives the loop,
+  /// else later. On a closed loop the function is destroyed.
   void execute(ref_ptr<const chain_node> node, continuation function, bool may_run_now);
 
   // --- the owner
@@ -105,7 +106,9 @@ public:
   bool keep_resident(ref_ptr<resident> idle) noexcept;
 
   /// Whose handlers are on its stack, for the wait-for graph; null: nobody's.
-  const thread_state* turned_by() const noexcept { return turned_by_.load(std::memory_order_acquire); }
+  const thread_state* turned_by() const noexcept {
+    return turned_by_.load(std::memory_order_acquire);
+  }
 
 private:
   friend class turning_scope;
@@ -119,11 +122,15 @@ private:
 
   ~loop() override;
   loop_op* next_ready() noexcept;
-  bool has_arrivals() const noexcept { return arrivals_.load(std::memory_order_seq_cst) != nullptr; }
+  bool has_arrivals() const noexcept {
+    return arrivals_.load(std::memory_order_seq_cst) != nullptr;
+  }
   std::size_t poll_asio() noexcept;
   bool sleep(const driver& until) noexcept;
   bool help_out() noexcept;
-  bool is_asked_back() const noexcept { return role_.load(std::memory_order_seq_cst) == role::asked_back; }
+  bool is_asked_back() const noexcept {
+    return role_.load(std::memory_order_seq_cst) == role::asked_back;
+  }
   ref_ptr<resident> take_idle_resident() noexcept;
   ref_ptr<resident> acquire_resident();
 
@@ -131,20 +138,22 @@ private:
   std::optional<asio::io_context> io_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
   std::atomic<role> role_{role::nobody};
-  std::atomic<loop_op*> arrivals_{nullptr};  // any thread pushes, newest first; the driver takes all
-  std::atomic<bool> sleeping_{false};        // the driver, before it sleeps in Asio; any thread reads
-  std::mutex wake_mutex_;                    // held while somebody posts a wake-up
-  bool closed_ = false;                      // wake_mutex_
-  std::atomic<bool> wake_posted_{false};     // a wake-up is in Asio's queue: wake_storage_ is taken
+  std::atomic<loop_op*> arrivals_{
+      nullptr};                           // any thread pushes, newest first; the driver takes all
+  std::atomic<bool> sleeping_{false};     // the driver, before it sleeps in Asio; any thread reads
+  std::mutex wake_mutex_;                 // held while somebody posts a wake-up
+  bool closed_ = false;                   // wake_mutex_
+  std::atomic<bool> wake_posted_{false};  // a wake-up is in Asio's queue: wake_storage_ is taken
   alignas(std::max_align_t) std::byte wake_storage_[128];
   std::atomic<const thread_state*> turned_by_{nullptr};  // the driver writes
-  loop_op* ready_ = nullptr;                 // driver: taken from arrivals_, oldest first
-  loop_memory memory_;                       // driver
-  short_wait short_wait_;                    // driver: for calls that are about to come back
-  suspensions in_flight_;                    // driver: coroutines of this loop wait in them
-  ref_ptr<resident> idle_resident_;          // driver: the latest, linked to those before it
-  std::size_t idle_residents_ = 0;           // driver
-  // So many tasks at once cost no new coroutine, and that much an idle loop holds on to: a kilobyte or two each.
+  loop_op* ready_ = nullptr;         // driver: taken from arrivals_, oldest first
+  loop_memory memory_;               // driver
+  short_wait short_wait_;            // driver: for calls that are about to come back
+  suspensions in_flight_;            // driver: coroutines of this loop wait in them
+  ref_ptr<resident> idle_resident_;  // driver: the latest, linked to those before it
+  std::size_t idle_residents_ = 0;   // driver
+  // So many tasks at once cost no new coroutine, and that much an idle loop holds on to: a kilobyte
+  // or two each.
   static constexpr std::size_t most_idle_residents = 1024;
 };
 
@@ -163,7 +172,8 @@ private:
   loop* const outer_;
   const chain_node* const outer_node_;
   const cell_scope values_;
-  class may_block_scope* const outer_blocking_;  // of the blocking code below: handlers are not part of it
+  class may_block_scope* const
+      outer_blocking_;  // of the blocking code below: handlers are not part of it
 };
 
 }  // namespace bothworlds::detail

@@ -3,20 +3,21 @@
 
 #include <bothworlds/detail/spin_mutex.hpp>
 
-#include <linux/futex.h>
-#include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
 #include <utility>
 
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 namespace bothworlds::detail {
 namespace {
 
-// FUTEX_WAIT_BITSET takes an absolute deadline of CLOCK_MONOTONIC, which is what steady_clock reads.
+// FUTEX_WAIT_BITSET takes an absolute deadline of CLOCK_MONOTONIC, which is what steady_clock
+// reads.
 long futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
                 const timespec* deadline) noexcept {
   return ::syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline, nullptr,
@@ -39,8 +40,8 @@ int usable_cpus() noexcept {
 }  // namespace
 
 int spin_rounds() noexcept {
-  // About 10 microseconds: as long as a futex wake on a virtual machine takes at the least. Asked once: a
-  // process that is pinned later merely spins a little in vain.
+  // About 10 microseconds: as long as a futex wake on a virtual machine takes at the least. Asked
+  // once: a process that is pinned later merely spins a little in vain.
   static const int rounds = usable_cpus() > 1 ? 400 : 0;
   return rounds;
 }
@@ -70,8 +71,8 @@ bool parker::park_until(clock::time_point deadline) noexcept { return sleep(&dea
 bool parker::sleep(const clock::time_point* deadline) noexcept {
   std::uint32_t state = empty;
   if (!state_.compare_exchange_strong(state, parked, std::memory_order_acq_rel)) {
-    // A token. Taken by an exchange, not a store: a store could still be on its way while the owner already looks at
-    // what it waits for, and would then wipe out the wake that announces it.
+    // A token. Taken by an exchange, not a store: a store could still be on its way while the owner
+    // already looks at what it waits for, and would then wipe out the wake that announces it.
     state_.exchange(empty, std::memory_order_acq_rel);
     return true;
   }

@@ -9,8 +9,8 @@ namespace bothworlds::detail {
 
 /// One thread sleeps here until another one wakes it. A wake that comes first is remembered, once.
 ///
-/// state_ holds: empty (nobody sleeps, nothing happened), parked (the owner sleeps or is about to), token (a wake
-/// that the owner has not consumed yet). Only the owner parks; anybody unparks.
+/// state_ holds: empty (nobody sleeps, nothing happened), parked (the owner sleeps or is about to),
+/// token (a wake that the owner has not consumed yet). Only the owner parks; anybody unparks.
 class parker {
 public:
   using clock = std::chrono::steady_clock;
@@ -38,14 +38,16 @@ inline void cpu_relax() noexcept {
 #endif
 }
 
-/// How many rounds of cpu_relax() a wait may spend before it sleeps: about what a wake across CPUs costs, and
-/// none where only one CPU may run this process, so that the other side could not make progress meanwhile.
+/// How many rounds of cpu_relax() a wait may spend before it sleeps: about what a wake across CPUs
+/// costs, and none where only one CPU may run this process, so that the other side could not make
+/// progress meanwhile.
 int spin_rounds() noexcept;
 
-/// Waits a little for what another thread is about to do, where that has paid before: a sleep and a wake cost far more
-/// than a short call. Where several CPUs may run this process it spins for about as long as a wake across CPUs takes at
-/// the least; where only one may, it yields, so that the other side gets that CPU. What was waited for in vain makes
-/// it wait more and more rarely; an idle process does not wait at all.
+/// Waits a little for what another thread is about to do, where that has paid before: a sleep and a
+/// wake cost far more than a short call. Where several CPUs may run this process it spins for about
+/// as long as a wake across CPUs takes at the least; where only one may, it yields, so that the
+/// other side gets that CPU. What was waited for in vain makes it wait more and more rarely; an
+/// idle process does not wait at all.
 ///
 /// For one thread at a time.
 class short_wait {

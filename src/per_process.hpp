@@ -8,9 +8,9 @@
 
 namespace bothworlds::detail {
 
-/// The one T of this process, made at first use and never destroyed, because a thread of the library may be at work
-/// while the process ends. A forked child makes its own: in the parent's one, locks may be held by threads that do not
-/// exist there. Constant-initialised; any thread.
+/// The one T of this process, made at first use and never destroyed, because a thread of the
+/// library may be at work while the process ends. A forked child makes its own: in the parent's
+/// one, locks may be held by threads that do not exist there. Constant-initialised; any thread.
 template <class T>
 class per_process {
 public:
@@ -21,7 +21,8 @@ public:
     made* known = current_.load(std::memory_order_acquire);
     if (known && known->forks == fork_generation()) return known->instance;
     auto fresh = std::make_unique<made>();
-    if (current_.compare_exchange_strong(known, fresh.get(), std::memory_order_acq_rel)) return fresh.release()->instance;
+    if (current_.compare_exchange_strong(known, fresh.get(), std::memory_order_acq_rel))
+      return fresh.release()->instance;
     return known->instance;
   }
   /// Null: it has not been made yet.

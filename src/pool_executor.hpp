@@ -25,14 +25,17 @@ public:
       report_unhandled("a function executed on a worker pool");
     }
   }
-  void refuse(std::exception_ptr) noexcept override { const ref_ptr<posted_function> self(this, false); }
+  void refuse(std::exception_ptr) noexcept override {
+    const ref_ptr<posted_function> self(this, false);
+  }
   const char* name() const noexcept override { return "a function posted to the pool's executor"; }
 
 private:
   continuation function_;
 };
 
-/// A worker pool as Asio sees it: never runs a function inside execute(), counts no outstanding work.
+/// A worker pool as Asio sees it: never runs a function inside execute(), counts no outstanding
+/// work.
 class pool_executor {
 public:
   explicit pool_executor(ref_ptr<worker_pool_core> pool) noexcept : pool_(std::move(pool)) {}
@@ -41,7 +44,9 @@ public:
   pool_executor(pool_executor&& other) noexcept : pool_(std::move(other.pool_)) {}
   ~pool_executor() = default;
 
-  asio::execution_context& query(asio::execution::context_t) const noexcept { return pool_->context(); }
+  asio::execution_context& query(asio::execution::context_t) const noexcept {
+    return pool_->context();
+  }
   asio::execution::blocking_t query(asio::execution::blocking_t) const noexcept {
     return asio::execution::blocking.never;
   }
@@ -56,7 +61,9 @@ public:
   friend bool operator==(const pool_executor& a, const pool_executor& b) noexcept {
     return a.pool_ == b.pool_;
   }
-  friend bool operator!=(const pool_executor& a, const pool_executor& b) noexcept { return !(a == b); }
+  friend bool operator!=(const pool_executor& a, const pool_executor& b) noexcept {
+    return !(a == b);
+  }
 
 private:
   ref_ptr<worker_pool_core> pool_;

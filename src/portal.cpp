@@ -66,9 +66,9 @@ private:
 
   const portal_options options_;
   const std::uint32_t fork_generation_;
-  completion ready_;            // the thread sets, like the next
+  completion ready_;  // the thread sets, like the next
   completion left_;
-  ref_ptr<lane> lane_;          // the thread writes before it is ready, like the next two
+  ref_ptr<lane> lane_;  // the thread writes before it is ready, like the next two
   ref_ptr<loop> loop_;
   std::exception_ptr failure_;  // why it has no loop
   // Any thread sets it, the thread reads it: seq_cst, as loop::wake() asks.

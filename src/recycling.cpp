@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Two floors. Each thread keeps lists of free blocks that nobody else touches. Blocks often go one way, from the
-// thread that makes calls to the thread that ends them: a thread whose list is full hands half of it, a batch, to
-// the exchange, and a thread whose list is empty takes a batch from there. So a warm flow costs one lock for each
-// batch, and no allocation in either direction. Both floors are bounded; what does not fit goes back to the heap.
+// Two floors. Each thread keeps lists of free blocks that nobody else touches. Blocks often go one
+// way, from the thread that makes calls to the thread that ends them: a thread whose list is full
+// hands half of it, a batch, to the exchange, and a thread whose list is empty takes a batch from
+// there. So a warm flow costs one lock for each batch, and no allocation in either direction. Both
+// floors are bounded; what does not fit goes back to the heap.
 #include <bothworlds/detail/recycling.hpp>
-
 #include <bothworlds/detail/spin_mutex.hpp>
 
 #include <array>
@@ -28,12 +28,13 @@ namespace {
 #define BOTHWORLDS_RECYCLE 1
 #endif
 
-// Under AddressSanitizer a recycled block would hide a use after free: there, every block goes back.
+// Under AddressSanitizer a recycled block would hide a use after free: there, every block goes
+// back.
 constexpr bool recycle = BOTHWORLDS_RECYCLE != 0;
 
 constexpr std::size_t granule = 64;
-constexpr std::size_t classes = 16;            // blocks of up to 1 KiB
-constexpr std::uint32_t kept_per_class = 64;   // bounds what an idle thread holds on to: 544 KiB
+constexpr std::size_t classes = 16;           // blocks of up to 1 KiB
+constexpr std::uint32_t kept_per_class = 64;  // bounds what an idle thread holds on to: 544 KiB
 constexpr std::uint32_t batch_size = kept_per_class / 2;
 constexpr std::uint32_t batches_per_class = 8;  // bounds what the exchange holds on to: 2.2 MiB
 
@@ -69,7 +70,7 @@ public:
 
 private:
   spin_mutex mutex_;
-  std::uint32_t batches_ = 0;     // mutex_
+  std::uint32_t batches_ = 0;    // mutex_
   free_block* first_ = nullptr;  // mutex_
 };
 
@@ -84,12 +85,13 @@ void free_all(free_block* first) noexcept {
   while (first) ::operator delete(std::exchange(first, first->next));
 }
 
-// Constant initialised and trivially destroyed, so that a look at it is a plain load at any time of a thread's life.
+// Constant initialised and trivially destroyed, so that a look at it is a plain load at any time of
+// a thread's life.
 constinit thread_local thread_cache* cache = nullptr;  // null: none made yet, or gone for good
 constinit thread_local bool cache_gone = false;
 
-/// Owns the cache for the life of the thread. Only make_cache() names it: an object with a destructor is looked up
-/// the slow way.
+/// Owns the cache for the life of the thread. Only make_cache() names it: an object with a
+/// destructor is looked up the slow way.
 struct cache_owner {
   thread_cache owned;
   cache_owner() noexcept { cache = &owned; }

@@ -20,8 +20,9 @@ namespace {
 
 /// Cancels the call when its time is over; gone when the call's coroutine is.
 ///
-/// A cancelled wait stays in the loop's queue until somebody drives the loop again. So it does not own the call, but
-/// a link to it, which is cut when the timer goes. All of it is used on the call's executor only.
+/// A cancelled wait stays in the loop's queue until somebody drives the loop again. So it does not
+/// own the call, but a link to it, which is cut when the timer goes. All of it is used on the
+/// call's executor only.
 class deadline_timer {
 public:
   deadline_timer(const asio::any_io_executor& executor, async_call& call) {
@@ -76,7 +77,8 @@ asio::awaitable<void> run_once(coroutine_scope scope, asio::cancellation_signal&
       }
     }
     co_await asio::this_coro::throw_if_cancelled(false);
-    if (const ref_ptr<task_scope> tasks = scope.own_tasks()) co_await leave_tasks(tasks, scope.ends_its_tasks());
+    if (const ref_ptr<task_scope> tasks = scope.own_tasks())
+      co_await leave_tasks(tasks, scope.ends_its_tasks());
     co_await return_home();
     scope.end_step();
   }
@@ -87,10 +89,10 @@ asio::awaitable<void> run_once(coroutine_scope scope, asio::cancellation_signal&
 
 coroutine_scope::~coroutine_scope() {
   if (!call_) return;
-  call_->fail(std::make_exception_ptr(
-      error(errc::loop_stopped, call_->where(), "the call's coroutine was destroyed before it ended",
-            "  why  its loop was destroyed, or had no memory to start it\n"
-            "  fix  let the loop live until the calls that run on it have returned\n")));
+  call_->fail(std::make_exception_ptr(error(
+      errc::loop_stopped, call_->where(), "the call's coroutine was destroyed before it ended",
+      "  why  its loop was destroyed, or had no memory to start it\n"
+      "  fix  let the loop live until the calls that run on it have returned\n")));
   finish();
 }
 
@@ -128,7 +130,8 @@ void resident::launch() {
 }
 
 void resident::run(ref_ptr<async_call> call) {
-  node_->enter(call->take_place(), call->share_values(), std::move(call->tasks_), call->hosts_tasks_);
+  node_->enter(call->take_place(), call->share_values(), std::move(call->tasks_),
+               call->hosts_tasks_);
   last_call_ = call->where();
   told_ = false;
   call_ = std::move(call);
@@ -140,7 +143,8 @@ void resident::tell_leftovers() noexcept {
   if (told_ || node_->unfinished() <= idle_work_) return;
   told_ = true;
   report_misuse(last_call_, "a call has ended and left work behind on its loop",
-                "  why  a coroutine of a bare asio::co_spawn, or an operation, has not ended; it goes on when\n"
+                "  why  a coroutine of a bare asio::co_spawn, or an operation, has not ended; it "
+                "goes on when\n"
                 "       this thread drives its loop again, if it does\n"
                 "  fix  wait for it, or make it a task: with_task_group or create_task\n");
 }
@@ -154,7 +158,8 @@ asio::awaitable<void> resident::main(ref_ptr<resident> self) {
       coroutine_scope scope(std::move(self->call_), self->node_);
       {
         co_await asio::this_coro::reset_cancellation_state();
-        // Not on the node: a cancelled wait that still stands in the loop's queue is no work that the call left behind.
+        // Not on the node: a cancelled wait that still stands in the loop's queue is no work that
+        // the call left behind.
         deadline_timer deadline(self->node_->own_loop()->context().get_executor(), scope.call());
         if (scope.begin(self->signal_)) {
           co_await asio::this_coro::throw_if_cancelled(true);
@@ -164,7 +169,8 @@ asio::awaitable<void> resident::main(ref_ptr<resident> self) {
             scope.failed();
           }
           co_await asio::this_coro::throw_if_cancelled(false);
-          if (const ref_ptr<task_scope> tasks = scope.own_tasks()) co_await leave_tasks(tasks, scope.ends_its_tasks());
+          if (const ref_ptr<task_scope> tasks = scope.own_tasks())
+            co_await leave_tasks(tasks, scope.ends_its_tasks());
           if (!self->node_->own_loop()->turns_here()) co_await return_home();
           scope.end_step();
         }

@@ -2,10 +2,10 @@
 //
 // Coroutines that run the calls of async_to_sync.
 //
-// A resident lives on one of our loops and runs one call after another, so that a call costs no co_spawn. Where
-// something still holds its node when the next call comes (a child task that has outlived its call), the resident is
-// retired: a late child never meets the frame of another call. On foreign executors, and for nested contexts, every
-// call gets a fresh coroutine.
+// A resident lives on one of our loops and runs one call after another, so that a call costs no
+// co_spawn. Where something still holds its node when the next call comes (a child task that has
+// outlived its call), the resident is retired: a late child never meets the frame of another call.
+// On foreign executors, and for nested contexts, every call gets a fresh coroutine.
 #pragma once
 
 #include "adapted_step.hpp"
@@ -21,8 +21,8 @@
 
 namespace bothworlds::detail {
 
-/// One run of a call: however its coroutine ends, by returning or because its frame is destroyed with the loop,
-/// the call is finished.
+/// One run of a call: however its coroutine ends, by returning or because its frame is destroyed
+/// with the loop, the call is finished.
 class coroutine_scope {
 public:
   coroutine_scope(ref_ptr<async_call> call, ref_ptr<chain_node> node) noexcept
@@ -38,8 +38,11 @@ public:
   void failed() noexcept;
   /// It failed, or was asked to end, whatever it made of that: its tasks are to end, too.
   bool ends_its_tasks() const noexcept { return call_->failure() || call_->was_cancelled_; }
-  /// The scope of the tasks that the call has made; null: it has made none. It is left before the call ends.
-  ref_ptr<task_scope> own_tasks() const noexcept { return node_->hosts_tasks() ? node_->tasks() : nullptr; }
+  /// The scope of the tasks that the call has made; null: it has made none. It is left before the
+  /// call ends.
+  ref_ptr<task_scope> own_tasks() const noexcept {
+    return node_->hosts_tasks() ? node_->tasks() : nullptr;
+  }
   /// The coroutine's last step ends.
   void end_step() noexcept { capture_thread_locals(node_->values()); }
   /// The coroutine and its frame are gone: wake the caller.
@@ -74,7 +77,7 @@ private:
 
   const ref_ptr<chain_node> node_;
   asio::cancellation_signal signal_;
-  continuation wait_;           // resumes the coroutine with call_
+  continuation wait_;  // resumes the coroutine with call_
   ref_ptr<async_call> call_;
   ref_ptr<resident> next_idle_;  // the loop
   std::uint32_t idle_owners_ = 0;

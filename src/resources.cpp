@@ -18,7 +18,7 @@ struct resource_list {
 per_process<resource_list> all_resources;
 
 template <class T>
-void list(std::vector<T*> resource_list::*where, T& subject) noexcept {
+void list(std::vector<T*> resource_list::* where, T& subject) noexcept {
   try {
     resource_list& all = all_resources.get();
     const std::lock_guard lock(all.mutex);
@@ -28,7 +28,7 @@ void list(std::vector<T*> resource_list::*where, T& subject) noexcept {
 }
 
 template <class T>
-void unlist(std::vector<T*> resource_list::*where, T& subject) noexcept {
+void unlist(std::vector<T*> resource_list::* where, T& subject) noexcept {
   resource_list* const all = all_resources.find();
   if (!all) return;
   const std::lock_guard lock(all->mutex);

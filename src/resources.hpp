@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// What calls queue for: every pool, every limiter, and every lane that a thread serves. For those who look for calls that
-// have waited long.
+// What calls queue for: every pool, every limiter, and every lane that a thread serves. For those
+// who look for calls that have waited long.
 #pragma once
 
 #include <mutex>
@@ -13,7 +13,8 @@ class lane;
 class limiter_core;
 class worker_pool_core;
 
-/// Where there is no memory for it, a resource is not listed. Whoever lists one takes it off the list before it ends.
+/// Where there is no memory for it, a resource is not listed. Whoever lists one takes it off the
+/// list before it ends.
 void list_resource(lane& subject) noexcept;
 void list_resource(limiter_core& subject) noexcept;
 void list_resource(worker_pool_core& subject) noexcept;

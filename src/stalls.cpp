@@ -37,7 +37,8 @@ private:
         if (!queue->empty()) {
           wait& head = add_head(queue->front(), queue->front().queued_at_, kind::lane, title);
           if (subject->running_since_ != 0)
-            add_holder(head, subject->running_name_, subject->running_where_, subject->running_since_, 0);
+            add_holder(head, subject->running_name_, subject->running_where_,
+                       subject->running_since_, 0);
         }
     }
     for (limiter_core* subject : all.limiters()) {
@@ -45,16 +46,19 @@ private:
       if (subject->queue_.empty()) continue;
       const limiter_token& first = subject->queue_.front();
       wait& head = add_head(*first.waiting_, first.since_, kind::limiter, "a capacity limiter");
-      for (const limiter_token& token : subject->borrowed_) add_holder(head, token.name_, token.where_, token.since_, 0);
+      for (const limiter_token& token : subject->borrowed_)
+        add_holder(head, token.name_, token.where_, token.since_, 0);
     }
     for (worker_pool_core* subject : all.pools()) {
       const std::lock_guard lock(subject->mutex_);
       if (subject->queue_.empty()) continue;
       const work& first = subject->queue_.front();
-      wait& head = add_head(first, first.queued_at_, kind::pool, "worker pool \"" + subject->options_.name + "\"");
+      wait& head = add_head(first, first.queued_at_, kind::pool,
+                            "worker pool \"" + subject->options_.name + "\"");
       for (const pool_worker& worker : subject->all_)
         if (worker.busy_)
-          add_holder(head, worker.running_name_, worker.running_where_, worker.running_since_, worker.kernel_id_);
+          add_holder(head, worker.running_name_, worker.running_where_, worker.running_since_,
+                     worker.kernel_id_);
     }
   }
 
@@ -63,19 +67,27 @@ private:
     const frozen_threads frozen;
     for (const thread_record* thread : frozen.asleep()) {
       const async_call* const call = thread->waits_for();
-      if (!call || call->start_.load(std::memory_order_acquire) != async_call::start::open) continue;
+      if (!call || call->start_.load(std::memory_order_acquire) != async_call::start::open)
+        continue;
       wait unbegun;
       unbegun.identity = call;
       unbegun.queued_at = call->asleep_since_;
-      unbegun.nodes.push_back(node(kind::blocked_call, "async_to_sync", call->name(), call->where(), call->asleep_since_));
-      unbegun.nodes.push_back({kind::loop, "the loop it is to run on, which has not run it yet", {}, 0, false, false, {}});
+      unbegun.nodes.push_back(node(kind::blocked_call, "async_to_sync", call->name(), call->where(),
+                                   call->asleep_since_));
+      unbegun.nodes.push_back({kind::loop,
+                               "the loop it is to run on, which has not run it yet",
+                               {},
+                               0,
+                               false,
+                               false,
+                               {}});
       unbegun.nodes[0].waits_for = {1};
       found_.push_back(std::move(unbegun));
     }
   }
 
   reported_node node(kind what, const char* bridge, const char* name, std::source_location where,
-                            std::int64_t since) const {
+                     std::int64_t since) const {
     reported_node made{};
     made.what = what;
     made.title = describe_call(bridge, name, where);
@@ -94,7 +106,8 @@ private:
     return found_.back();
   }
 
-  void add_holder(wait& head, const char* name, std::source_location where, std::int64_t since, int kernel_id) const {
+  void add_holder(wait& head, const char* name, std::source_location where, std::int64_t since,
+                  int kernel_id) const {
     head.nodes[1].waits_for.push_back(head.nodes.size());
     head.nodes.push_back(node(kind::crossing, "sync_to_async", name, where, since));
     head.nodes.back().kernel_id = kernel_id;
@@ -120,10 +133,11 @@ std::vector<wait_report_data> stall_list::look(std::chrono::milliseconds limit) 
     wait_report_data report;
     report.what = wait_report::kind::stall;
     report.number = one.number;
-    report.summary = "stall " + std::to_string(one.number) + ": " + one.nodes[0].title + " has waited for " +
-                     in_seconds(std::chrono::nanoseconds(now - one.queued_at));
+    report.summary = "stall " + std::to_string(one.number) + ": " + one.nodes[0].title +
+                     " has waited for " + in_seconds(std::chrono::nanoseconds(now - one.queued_at));
     report.nodes = one.nodes;
-    report.fix = "look at what holds it: it does not return, or waits for something that needs this call";
+    report.fix =
+        "look at what holds it: it does not return, or waits for something that needs this call";
     reports.push_back(std::move(report));
   }
   for (const wait& gone : waiting_) {
@@ -131,8 +145,8 @@ std::vector<wait_report_data> stall_list::look(std::chrono::milliseconds limit) 
     wait_report_data report;
     report.what = wait_report::kind::stall_over;
     report.number = gone.number;
-    report.summary = "stall " + std::to_string(gone.number) + " is over: " + gone.nodes[0].title + " got on after " +
-                     in_seconds(std::chrono::nanoseconds(now - gone.queued_at));
+    report.summary = "stall " + std::to_string(gone.number) + " is over: " + gone.nodes[0].title +
+                     " got on after " + in_seconds(std::chrono::nanoseconds(now - gone.queued_at));
     reports.push_back(std::move(report));
   }
   waiting_ = std::move(current);

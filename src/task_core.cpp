@@ -12,7 +12,6 @@
 
 #include <bothworlds/error.hpp>
 
-
 namespace bothworlds::detail {
 
 /// The tasks that have not ended, for reports.

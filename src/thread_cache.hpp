@@ -5,8 +5,9 @@
 
 namespace bothworlds::detail {
 
-/// The library's own threads: those that turn a loop while its thread is busy, and those of dedicated lanes. Not a
-/// pool for callables: it has no limit that could make one of them wait for another.
+/// The library's own threads: those that turn a loop while its thread is busy, and those of
+/// dedicated lanes. Not a pool for callables: it has no limit that could make one of them wait for
+/// another.
 worker_pool_core& thread_cache();
 
 }  // namespace bothworlds::detail

@@ -4,10 +4,10 @@
 #include "per_process.hpp"
 #include "thread_state.hpp"
 
+#include <algorithm>
+
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <algorithm>
 
 namespace bothworlds::detail {
 namespace {
@@ -22,7 +22,9 @@ per_process<record_list> all_records;
 }  // namespace
 
 thread_record::thread_record(const thread_state& state) noexcept
-    : state_(&state), handle_(::pthread_self()), kernel_id_(static_cast<int>(::syscall(SYS_gettid))) {}
+    : state_(&state),
+      handle_(::pthread_self()),
+      kernel_id_(static_cast<int>(::syscall(SYS_gettid))) {}
 
 thread_record::~thread_record() = default;
 
@@ -96,9 +98,10 @@ frozen_threads::~frozen_threads() {
 }
 
 thread_record* frozen_threads::find(const thread_state* state) const noexcept {
-  const auto found = std::lower_bound(
-      asleep_.begin(), asleep_.end(), state,
-      [](const thread_record* record, const thread_state* wanted) { return record->state() < wanted; });
+  const auto found = std::lower_bound(asleep_.begin(), asleep_.end(), state,
+                                      [](const thread_record* record, const thread_state* wanted) {
+                                        return record->state() < wanted;
+                                      });
   return found != asleep_.end() && (*found)->state() == state ? *found : nullptr;
 }
 

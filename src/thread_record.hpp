@@ -2,12 +2,13 @@
 //
 // The threads that have slept in a bridge, for the wait-for graph.
 //
-// A thread tells its record before it falls asleep in a bridge call and after it has woken; that costs one uncontended
-// spin lock beside a system call, and a call that never sleeps pays nothing. While somebody holds the lock of a thread
-// that is asleep, everything on that thread's stack stands still and may be read: who is about to wake waits.
+// A thread tells its record before it falls asleep in a bridge call and after it has woken; that
+// costs one uncontended spin lock beside a system call, and a call that never sleeps pays nothing.
+// While somebody holds the lock of a thread that is asleep, everything on that thread's stack
+// stands still and may be read: who is about to wake waits.
 //
-// Order of locks: the list of all records, then records, then the mutex of a pool, a lane, a limiter or a foreign
-// context. No thread changes its own record while it holds any of those.
+// Order of locks: the list of all records, then records, then the mutex of a pool, a lane, a
+// limiter or a foreign context. No thread changes its own record while it holds any of those.
 #pragma once
 
 #include <bothworlds/detail/ref_counted.hpp>
@@ -27,13 +28,15 @@ struct thread_state;
 
 class thread_record final : public ref_counted {
 public:
-  /// The calling thread is about to sleep. `call`: what it waits for; null: nothing, it turns a loop for others. `in`:
-  /// the loop in which it sleeps and which it therefore serves; null: none. Lists the thread at its first sleep; where
-  /// there is no memory for that the graph takes it for one that runs.
+  /// The calling thread is about to sleep. `call`: what it waits for; null: nothing, it turns a
+  /// loop for others. `in`: the loop in which it sleeps and which it therefore serves; null: none.
+  /// Lists the thread at its first sleep; where there is no memory for that the graph takes it for
+  /// one that runs.
   static void falls_asleep(const async_call* call, const loop* in) noexcept;
   static void wakes_up() noexcept;
-  /// The calling thread is about to change what others may read while it sleeps. Asio tells nobody when it has woken in a
-  /// loop and runs a handler, so whatever such a handler can reach of that calls this first.
+  /// The calling thread is about to change what others may read while it sleeps. Asio tells nobody
+  /// when it has woken in a loop and runs a handler, so whatever such a handler can reach of that
+  /// calls this first.
   static void stirs() noexcept;
   /// Lists the calling thread, so that reports can name it. Null: no memory.
   static thread_record* of_this_thread() noexcept;
@@ -57,7 +60,7 @@ private:
   const ::pthread_t handle_;
   const int kernel_id_;
   spin_mutex mutex_;
-  bool asleep_ = false;               // mutex_, and only its own thread writes; the next two describe the sleep
+  bool asleep_ = false;  // mutex_, and only its own thread writes; the next two describe the sleep
   const async_call* call_ = nullptr;
   const loop* in_ = nullptr;
 };

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <bothworlds/thread_sensitive.hpp>
-
 #include "chain.hpp"
 #include "context_values.hpp"
 #include "foreign_context.hpp"
 #include "loop.hpp"
 #include "task_core.hpp"
+
+#include <bothworlds/thread_sensitive.hpp>
 
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/deferred.hpp>
@@ -36,7 +36,8 @@ private:
   void make_foreign_node(const ref_ptr<chain_node>* above, const asio::any_io_executor& executor);
   void resume_outer();
 
-  const asio::any_io_executor executor_;  // of the awaiting coroutine, in whose frame this scope stands
+  const asio::any_io_executor
+      executor_;  // of the awaiting coroutine, in whose frame this scope stands
   continuation then_;
   ref_ptr<lane> lane_;
   ref_ptr<chain_node> node_;
@@ -83,7 +84,8 @@ void sensitive_scope::start(async_call& call, continuation then, asio::cancellat
   call.start_on(node_);
 }
 
-// Called by the inner coroutine's last step. The outer one goes on where it was: on its own executor.
+// Called by the inner coroutine's last step. The outer one goes on where it was: on its own
+// executor.
 void sensitive_scope::resume_outer() {
   asio::post(executor_, [then = std::move(then_)]() mutable { then(); });
 }
@@ -108,8 +110,8 @@ asio::awaitable<void> run_in_sensitive_context(ref_ptr<async_call> call) {
     co_await call->run();
     co_return;
   }
-  co_await asio::async_initiate<const asio::deferred_t&, void()>(start_in_scope(), asio::deferred, &scope,
-                                                                 call.get());
+  co_await asio::async_initiate<const asio::deferred_t&, void()>(start_in_scope(), asio::deferred,
+                                                                 &scope, call.get());
   scope.take_values(*call);
 }
 

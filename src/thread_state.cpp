@@ -9,12 +9,12 @@
 
 #include <bothworlds/detail/crossing.hpp>
 
+#include <atomic>
+#include <new>
+
 #include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <atomic>
-#include <new>
 
 namespace bothworlds::detail {
 namespace {
@@ -23,19 +23,20 @@ std::atomic<std::uint32_t> forks{0};
 std::atomic<bool> main_thread_has_ended{false};
 
 // Registered before the first thread of the library can exist.
-const int fork_handler = ::pthread_atfork(
-    nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
+const int fork_handler =
+    ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
 
-// Constant initialised and trivially destroyed, so that a look at it is a plain load. Set by the first look of a
-// thread; what it points to is `this_thread` below.
+// Constant initialised and trivially destroyed, so that a look at it is a plain load. Set by the
+// first look of a thread; what it points to is `this_thread` below.
 constinit thread_local thread_state* known_state = nullptr;
 
-// Made again in place after fork(): what it owned belongs to threads that do not exist here, and its locks may
-// be held by them for ever, so it is forgotten, not destroyed.
+// Made again in place after fork(): what it owned belongs to threads that do not exist here, and
+// its locks may be held by them for ever, so it is forgotten, not destroyed.
 struct slot {
   slot() { new (storage) thread_state; }
   ~slot() {
-    if (::syscall(SYS_gettid) == ::getpid()) main_thread_has_ended.store(true, std::memory_order_relaxed);
+    if (::syscall(SYS_gettid) == ::getpid())
+      main_thread_has_ended.store(true, std::memory_order_relaxed);
     state().~thread_state();
   }
   thread_state& state() { return *std::launder(reinterpret_cast<thread_state*>(storage)); }
@@ -109,7 +110,9 @@ thread_state::~thread_state() {
 may_block_scope::may_block_scope(crossing* call)
     : thread_(this_thread_state()),
       outer_(thread_.blocking),
-      call_(call ? call : outer_ ? outer_->call_ : nullptr),
+      call_(call     ? call
+            : outer_ ? outer_->call_
+                     : nullptr),
       loop_marker_(innermost_running_loop()),
       driving_(std::exchange(thread_.driving, nullptr)),
       node_(thread_.node),
@@ -139,7 +142,9 @@ cell_scope::~cell_scope() {
 }
 
 node_scope::node_scope(const chain_node* node) noexcept
-    : values_(node ? &node->values() : nullptr), thread_(this_thread_state()), outer_(thread_.node) {
+    : values_(node ? &node->values() : nullptr),
+      thread_(this_thread_state()),
+      outer_(thread_.node) {
   thread_.node = node;
 }
 

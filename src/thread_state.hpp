@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// What the library knows about the calling thread. Everything here is set by scopes that restore what was there
-// before, and read through functions that are never inlined: a compiler may keep the address of a thread-local
-// across a suspension point, and with it the wrong thread's value.
+// What the library knows about the calling thread. Everything here is set by scopes that restore
+// what was there before, and read through functions that are never inlined: a compiler may keep the
+// address of a thread-local across a suspension point, and with it the wrong thread's value.
 #pragma once
 
 #include "adapted_step.hpp"
@@ -28,23 +28,24 @@ class thread_record;
 struct thread_state {
   ~thread_state();
 
-  ref_ptr<lane> own_lane;            // made at the first blocking call; null before
-  ref_ptr<loop> home;                // the loop kept for this thread; likewise
-  unsigned home_frames = 0;          // blocked calls of this thread that need `home` to keep turning
-  unsigned help_depth = 0;           // offers being served on this stack
-  loop* driving = nullptr;           // the loop whose handlers this thread is running
-  const chain_node* node = nullptr;  // the chain of the code that runs now
-  value_cell own_values{true};       // of plain code on this thread
-  value_cell* values = nullptr;      // of the call that runs now; null: see current_cell()
+  ref_ptr<lane> own_lane;    // made at the first blocking call; null before
+  ref_ptr<loop> home;        // the loop kept for this thread; likewise
+  unsigned home_frames = 0;  // blocked calls of this thread that need `home` to keep turning
+  unsigned help_depth = 0;   // offers being served on this stack
+  loop* driving = nullptr;   // the loop whose handlers this thread is running
+  const chain_node* node = nullptr;   // the chain of the code that runs now
+  value_cell own_values{true};        // of plain code on this thread
+  value_cell* values = nullptr;       // of the call that runs now; null: see current_cell()
   const void* values_loop = nullptr;  // the innermost running loop when `values` was set
   class may_block_scope* blocking = nullptr;
-  pool_worker* worker = nullptr;     // set on the threads of a pool
+  pool_worker* worker = nullptr;        // set on the threads of a pool
   const async_call* waiting = nullptr;  // the innermost call this thread is blocked in
   ref_ptr<thread_record> record;        // made when it first sleeps in a bridge
   std::uint32_t fork_generation = 0;
 };
 
-/// The calling thread's state. In a forked child the state inherited from the parent is discarded first.
+/// The calling thread's state. In a forked child the state inherited from the parent is discarded
+/// first.
 BOTHWORLDS_NOINLINE thread_state& this_thread_state();
 
 /// Bytes between the caller's frame and the end of this thread's stack.
@@ -53,20 +54,25 @@ BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept;
 /// How often this process has been forked off: 0 in the first one.
 BOTHWORLDS_NOINLINE std::uint32_t fork_generation() noexcept;
 
-/// True once the main thread has run the destructors of its thread-local objects: those of static objects come next.
+/// True once the main thread has run the destructors of its thread-local objects: those of static
+/// objects come next.
 bool process_is_ending() noexcept;
 
 /// While it lives, the code on top of it may block this thread, unless a loop is entered above it.
 class may_block_scope {
 public:
-  /// `call`: the crossing whose callable runs here; null keeps the surrounding one (a blocking_region).
+  /// `call`: the crossing whose callable runs here; null keeps the surrounding one (a
+  /// blocking_region).
   explicit may_block_scope(crossing* call);
   ~may_block_scope();
   may_block_scope(const may_block_scope&) = delete;
   may_block_scope& operator=(const may_block_scope&) = delete;
 
-  /// The crossing whose callable runs here; null: none, or one of the parent process's, whose loop nobody runs.
-  crossing* call() const noexcept { return fork_generation_ == fork_generation() ? call_ : nullptr; }
+  /// The crossing whose callable runs here; null: none, or one of the parent process's, whose loop
+  /// nobody runs.
+  crossing* call() const noexcept {
+    return fork_generation_ == fork_generation() ? call_ : nullptr;
+  }
   const void* loop_marker() const noexcept { return loop_marker_; }
   const may_block_scope* outer() const noexcept { return outer_; }
 

@@ -76,22 +76,26 @@ std::size_t wait_graph::add_thread(const thread_state* state) {
 }
 
 std::size_t wait_graph::add_call(const async_call& call) {
-  const std::size_t id = add(kind::blocked_call, &call, describe_call("async_to_sync", call.name(), call.where()));
+  const std::size_t id =
+      add(kind::blocked_call, &call, describe_call("async_to_sync", call.name(), call.where()));
   const bool begun = call.start_.load(std::memory_order_acquire) != async_call::start::open;
   nodes_[id].where = call.where();
   nodes_[id].since = call.asleep_since_;
   if (!begun) nodes_[id].unbegun = const_cast<async_call*>(&call);
-  const bool bounded = call.may_be_stopped_ || call.patience_ != std::chrono::steady_clock::time_point::max();
+  const bool bounded =
+      call.may_be_stopped_ || call.patience_ != std::chrono::steady_clock::time_point::max();
   nodes_[id].alive = !call.pending() || bounded;
 
-  // A loop of ours whose thread sleeps somewhere else runs nothing; one whose thread sleeps in it is only waiting.
+  // A loop of ours whose thread sleeps somewhere else runs nothing; one whose thread sleeps in it
+  // is only waiting.
   std::size_t stuck_loop = none;
   bool stands_still = true;
   if (call.loop_) {
     const thread_state* const turned_by = call.loop_->turned_by();
     const thread_record* const driver = turned_by ? frozen_->find(turned_by) : nullptr;
     stands_still = driver != nullptr;
-    if (driver && driver->serves() != call.loop_.get()) stuck_loop = add_loop(*call.loop_, turned_by);
+    if (driver && driver->serves() != call.loop_.get())
+      stuck_loop = add_loop(*call.loop_, turned_by);
   }
   const ref_ptr<crossing> awaited = begun && stands_still ? sole_wait_of(call) : nullptr;
   if (awaited) {
@@ -117,7 +121,8 @@ ref_ptr<crossing> wait_graph::sole_wait_of(const async_call& call) const {
   } else if (call.loop_) {
     look(*chain);  // its loop stands still
   } else {
-    // The blocked call owns its node; what is in flight on a foreign loop is guarded by that loop's mutex.
+    // The blocked call owns its node; what is in flight on a foreign loop is guarded by that loop's
+    // mutex.
     call.node_->foreign()->with_context([&] { look(*call.node_); });
   }
   return found;
@@ -133,7 +138,8 @@ std::size_t wait_graph::add_loop(const loop& subject, const thread_state* turned
 
 std::size_t wait_graph::add_crossing(const ref_ptr<crossing>& call) {
   if (const auto found = known_.find(call.get()); found != known_.end()) return found->second;
-  const std::size_t id = add(kind::crossing, call.get(), describe_call("sync_to_async", call->name(), call->where()));
+  const std::size_t id =
+      add(kind::crossing, call.get(), describe_call("sync_to_async", call->name(), call->where()));
   nodes_[id].where = call->where();
   nodes_[id].alive = call->phase_.load(std::memory_order_acquire) != crossing::phase::pending;
   std::size_t next = none;
@@ -143,7 +149,9 @@ std::size_t wait_graph::add_crossing(const ref_ptr<crossing>& call) {
     node waiting{};  // filled apart: the nodes may move meanwhile
     switch (call->queue_.load(std::memory_order_acquire)) {
       case crossing::queue::lane: next = add_lane(call->queue_lane(), *call, waiting); break;
-      case crossing::queue::limiter: next = add_limiter(*call->options_.extras->limiter, *call, waiting); break;
+      case crossing::queue::limiter:
+        next = add_limiter(*call->options_.extras->limiter, *call, waiting);
+        break;
       case crossing::queue::pool: next = add_pool(*call->pool_, *call, waiting); break;
       case crossing::queue::none:
       case crossing::queue::executor: break;
@@ -164,7 +172,8 @@ std::size_t wait_graph::add_lane(lane& subject, crossing& queued, node& of) {
   {
     const std::lock_guard lock(subject.mutex_);
     const auto stands_here = [&] {
-      return std::any_of(subject.main_.begin(), subject.main_.end(), [&](const work& item) { return &item == &queued; });
+      return std::any_of(subject.main_.begin(), subject.main_.end(),
+                         [&](const work& item) { return &item == &queued; });
     };
     // Whoever sleeps in a bridge serves what is nested; only the rest has to wait for its turn.
     if (!subject.server_ || !stands_here()) return none;
@@ -182,21 +191,24 @@ std::size_t wait_graph::add_limiter(limiter_core& subject, crossing& queued, nod
   std::vector<const limiter_token*> tokens;
   {
     const std::lock_guard lock(subject.mutex_);
-    const auto own = std::find_if(subject.queue_.begin(), subject.queue_.end(),
-                                  [&](const limiter_token& token) { return token.waiting_ == &queued; });
+    const auto own =
+        std::find_if(subject.queue_.begin(), subject.queue_.end(),
+                     [&](const limiter_token& token) { return token.waiting_ == &queued; });
     // Without a borrower there is nobody to wait for: only resize() helps, and may come.
     if (own == subject.queue_.end() || subject.borrowed_.empty()) return none;
     of.since = own->since_;
     for (const limiter_token& token : subject.borrowed_) tokens.push_back(&token);
   }
   if (const auto found = known_.find(&subject); found != known_.end()) return found->second;
-  const std::size_t id = add(kind::limiter, &subject, "a capacity limiter with " + std::to_string(tokens.size()) +
-                                                          (tokens.size() == 1 ? " token" : " tokens") + " taken");
+  const std::size_t id = add(kind::limiter, &subject,
+                             "a capacity limiter with " + std::to_string(tokens.size()) +
+                                 (tokens.size() == 1 ? " token" : " tokens") + " taken");
   std::vector<std::size_t> holders;
   for (const limiter_token* token : tokens) {
     const auto user = using_.find(token);
     if (user == using_.end()) {
-      nodes_[id].alive = true;  // held by something that gets on, or by a call on its way to a thread
+      nodes_[id].alive =
+          true;  // held by something that gets on, or by a call on its way to a thread
       continue;
     }
     const std::size_t holder = add_crossing(const_cast<crossing*>(user->second));
@@ -207,9 +219,10 @@ std::size_t wait_graph::add_limiter(limiter_core& subject, crossing& queued, nod
 }
 
 std::size_t wait_graph::add_pool(worker_pool_core& subject, crossing& queued, node& of) {
-  // A thread that is blocked higher up takes it. Asked of the chain: on a foreign loop the call's own note of that may
-  // be written just now.
-  if (const chain_node* const chain = queued.awaiting_node().get(); chain && chain->helper()) return none;
+  // A thread that is blocked higher up takes it. Asked of the chain: on a foreign loop the call's
+  // own note of that may be written just now.
+  if (const chain_node* const chain = queued.awaiting_node().get(); chain && chain->helper())
+    return none;
   std::vector<const thread_state*> workers;
   {
     const std::lock_guard lock(subject.mutex_);
@@ -223,7 +236,8 @@ std::size_t wait_graph::add_pool(worker_pool_core& subject, crossing& queued, no
     of.since = queued.queued_at_;
   }
   if (const auto found = known_.find(&subject); found != known_.end()) return found->second;
-  const std::size_t id = add(kind::pool, &subject, "worker pool \"" + subject.options().name + "\"");
+  const std::size_t id =
+      add(kind::pool, &subject, "worker pool \"" + subject.options().name + "\"");
   std::vector<std::size_t> threads;
   for (const thread_state* worker : workers) threads.push_back(add_thread(worker));
   nodes_[id].any_of = std::move(threads);
@@ -248,7 +262,8 @@ std::vector<std::size_t> wait_graph::stuck_neighbours(std::size_t from) const {
   std::vector<std::size_t> stuck;
   for (const std::size_t other : nodes_[from].any_of)
     if (!nodes_[other].alive) stuck.push_back(other);
-  if (const std::size_t other = nodes_[from].all_of; other != none && !nodes_[other].alive) stuck.push_back(other);
+  if (const std::size_t other = nodes_[from].all_of; other != none && !nodes_[other].alive)
+    stuck.push_back(other);
   return stuck;
 }
 
@@ -261,7 +276,8 @@ std::vector<std::size_t> wait_graph::shortest_cycle(std::size_t through) const {
     for (const std::size_t other : stuck_neighbours(at)) {
       if (other == through) {
         std::vector<std::size_t> members;
-        for (std::size_t step = at; step != through; step = came_from[step]) members.push_back(step);
+        for (std::size_t step = at; step != through; step = came_from[step])
+          members.push_back(step);
         members.push_back(through);
         std::reverse(members.begin(), members.end());
         return members;
@@ -277,8 +293,8 @@ std::vector<std::size_t> wait_graph::shortest_cycle(std::size_t through) const {
 std::vector<wait_graph::cycle> wait_graph::cycles() const {
   std::vector<cycle> found;
   std::vector<bool> covered(nodes_.size(), false);
-  // Waits that can still be refused, the youngest first. Every cycle has one: somebody stands in a queue, or has not
-  // been begun.
+  // Waits that can still be refused, the youngest first. Every cycle has one: somebody stands in a
+  // queue, or has not been begun.
   std::vector<std::size_t> refusable;
   for (std::size_t id = 0; id < nodes_.size(); ++id)
     if (!nodes_[id].alive && (nodes_[id].queued || nodes_[id].unbegun)) refusable.push_back(id);
@@ -288,13 +304,15 @@ std::vector<wait_graph::cycle> wait_graph::cycles() const {
     if (covered[youngest]) continue;
     cycle one{shortest_cycle(youngest), youngest, 0};
     if (one.members.empty()) continue;  // it hangs behind one
-    const auto thread = std::find_if(one.members.begin(), one.members.end(),
-                                     [&](std::size_t id) { return nodes_[id].what == kind::thread; });
+    const auto thread = std::find_if(one.members.begin(), one.members.end(), [&](std::size_t id) {
+      return nodes_[id].what == kind::thread;
+    });
     std::rotate(one.members.begin(), thread, one.members.end());
     for (const std::size_t member : one.members) {
       covered[member] = true;
       const auto address = reinterpret_cast<std::uintptr_t>(nodes_[member].identity);
-      one.identity += (address ^ static_cast<std::uint64_t>(nodes_[member].since)) * 0x9e3779b97f4a7c15ULL;
+      one.identity +=
+          (address ^ static_cast<std::uint64_t>(nodes_[member].since)) * 0x9e3779b97f4a7c15ULL;
     }
     found.push_back(std::move(one));
   }

@@ -2,14 +2,16 @@
 //
 // Who waits for whom, at one moment.
 //
-// Nothing is kept up to date for this: whoever looks freezes the threads that sleep in a bridge (thread_record.hpp) and
-// follows, from each of them, the call it is blocked in, the crossing for which that call's coroutine waits, the queue in
-// which that crossing stands, and the threads that could serve it. What is not asleep, not known, or has another way to
-// end (a timeout, a stop token, a second operation under way) counts as alive; so does whatever needs only one of
-// several things of which one is alive. What is left is stuck: nothing but an error can end those waits. Stuck waits that
-// form a cycle are a deadlock; the others of them hang behind one.
+// Nothing is kept up to date for this: whoever looks freezes the threads that sleep in a bridge
+// (thread_record.hpp) and follows, from each of them, the call it is blocked in, the crossing for
+// which that call's coroutine waits, the queue in which that crossing stands, and the threads that
+// could serve it. What is not asleep, not known, or has another way to end (a timeout, a stop
+// token, a second operation under way) counts as alive; so does whatever needs only one of several
+// things of which one is alive. What is left is stuck: nothing but an error can end those waits.
+// Stuck waits that form a cycle are a deadlock; the others of them hang behind one.
 //
-// What is found may be outdated once the threads go on, except what is stuck, which only stuck threads could change.
+// What is found may be outdated once the threads go on, except what is stuck, which only stuck
+// threads could change.
 #pragma once
 
 #include "wait_report.hpp"
@@ -31,7 +33,7 @@ public:
   /// A deadlock.
   struct cycle {
     std::vector<std::size_t> members;  // in the order of the waits, beginning with a thread
-    std::size_t youngest;              // the wait that can still be refused without having had any effect
+    std::size_t youngest;  // the wait that can still be refused without having had any effect
     /// The same for the same deadlock, whenever one looks.
     std::uint64_t identity;
   };
@@ -57,13 +59,13 @@ private:
     const void* identity;
     std::string title;
     std::source_location where;
-    std::int64_t since = 0;             // of the coarse clock; 0: it does not wait, or not known
+    std::int64_t since = 0;  // of the coarse clock; 0: it does not wait, or not known
     int kernel_id = 0;
     bool alive = false;
-    std::vector<std::size_t> any_of;    // alive if one of them is …
-    std::size_t all_of = none;          // … and this one as well
-    ref_ptr<crossing> queued;           // a crossing that nobody has begun
-    ref_ptr<async_call> unbegun;        // a call whose coroutine has not begun
+    std::vector<std::size_t> any_of;  // alive if one of them is …
+    std::size_t all_of = none;        // … and this one as well
+    ref_ptr<crossing> queued;         // a crossing that nobody has begun
+    ref_ptr<async_call> unbegun;      // a call whose coroutine has not begun
   };
 
   static constexpr std::size_t none = wait_report_data::no_node;
@@ -83,8 +85,9 @@ private:
   std::vector<std::size_t> shortest_cycle(std::size_t through) const;
 
   const frozen_threads* frozen_ = nullptr;  // while looking
-  std::unordered_map<const crossing*, const thread_state*> running_;  // on the stacks of frozen threads
-  std::unordered_map<const limiter_token*, const crossing*> using_;   // who of these uses a token
+  std::unordered_map<const crossing*, const thread_state*>
+      running_;  // on the stacks of frozen threads
+  std::unordered_map<const limiter_token*, const crossing*> using_;  // who of these uses a token
   std::unordered_map<const void*, std::size_t> known_;
   std::vector<node> nodes_;
 };

@@ -58,7 +58,8 @@ std::string quoted(const std::string& text) {
   return result += '"';
 }
 
-void add_line(std::string& text, std::size_t indent, const std::string& label, const std::string& what) {
+void add_line(std::string& text, std::size_t indent, const std::string& label,
+              const std::string& what) {
   text.append(indent, ' ');
   if (!label.empty()) {
     text += label;
@@ -69,7 +70,8 @@ void add_line(std::string& text, std::size_t indent, const std::string& label, c
 }
 
 /// One node and the edge that leads to it; a thread starts a paragraph of its own.
-void add_step(std::string& text, const wait_report_data& report, const reported_node* from, std::size_t to) {
+void add_step(std::string& text, const wait_report_data& report, const reported_node* from,
+              std::size_t to) {
   const reported_node& node = report.nodes[to];
   const bool heading = node.what == kind::thread;
   const char* label = from ? edge_label(from->what, node.what) : "";
@@ -93,7 +95,8 @@ void add_others(std::string& text, const wait_report_data& report) {
     const reported_node* from = &node;
     add_line(text, 2, "", node.title + (node.stuck ? ", behind the deadlock" : ""));
     // One path is enough to see where it hangs; all edges are in the JSON and in the graph.
-    for (std::size_t length = 0; !from->waits_for.empty() && length < report.nodes.size(); ++length) {
+    for (std::size_t length = 0; !from->waits_for.empty() && length < report.nodes.size();
+         ++length) {
       const reported_node& next = report.nodes[from->waits_for.front()];
       add_line(text, 4, edge_label(from->what, next.what), with_age(next));
       if (next.what == kind::thread) break;
@@ -102,10 +105,12 @@ void add_others(std::string& text, const wait_report_data& report) {
   }
 }
 
-// The first node is the call that waits, the second what it waits for, the others are what holds that.
+// The first node is the call that waits, the second what it waits for, the others are what holds
+// that.
 void add_stalled(std::string& text, const wait_report_data& report) {
   for (std::size_t id = 1; id < report.nodes.size(); ++id)
-    add_line(text, 4, edge_label(report.nodes[id == 1 ? 0 : 1].what, report.nodes[id].what), with_age(report.nodes[id]));
+    add_line(text, 4, edge_label(report.nodes[id == 1 ? 0 : 1].what, report.nodes[id].what),
+             with_age(report.nodes[id]));
 }
 
 }  // namespace
@@ -137,7 +142,8 @@ std::string to_text(const wait_report_data& report) {
 }
 
 std::string to_json(const wait_report_data& report) {
-  std::string json = "{\"kind\":" + quoted(name_of(report.what)) + ",\"number\":" + std::to_string(report.number) +
+  std::string json = "{\"kind\":" + quoted(name_of(report.what)) +
+                     ",\"number\":" + std::to_string(report.number) +
                      ",\"summary\":" + quoted(report.summary) + ",\"nodes\":[";
   for (std::size_t id = 0; id < report.nodes.size(); ++id) {
     const reported_node& node = report.nodes[id];
@@ -154,10 +160,12 @@ std::string to_json(const wait_report_data& report) {
     for (const std::size_t to : report.nodes[id].waits_for) {
       if (!std::exchange(first, false)) json += ',';
       json += "{\"from\":" + std::to_string(id) + ",\"to\":" + std::to_string(to) +
-              ",\"label\":" + quoted(edge_label(report.nodes[id].what, report.nodes[to].what)) + "}";
+              ",\"label\":" + quoted(edge_label(report.nodes[id].what, report.nodes[to].what)) +
+              "}";
     }
   json += "]";
-  if (report.refused != wait_report_data::no_node) json += ",\"refused\":" + std::to_string(report.refused);
+  if (report.refused != wait_report_data::no_node)
+    json += ",\"refused\":" + std::to_string(report.refused);
   if (!report.fix.empty()) json += ",\"fix\":" + quoted(report.fix);
   return json + "}\n";
 }
@@ -167,7 +175,8 @@ std::string to_dot(const wait_report_data& report) {
   for (std::size_t id = 0; id < report.nodes.size(); ++id) {
     const reported_node& node = report.nodes[id];
     dot += "  n" + std::to_string(id) + " [label=" + quoted(with_age(node)) +
-           (node.what == kind::thread ? ", shape=box" : "") + (node.in_cycle ? ", color=red" : "") + "]\n";
+           (node.what == kind::thread ? ", shape=box" : "") + (node.in_cycle ? ", color=red" : "") +
+           "]\n";
     for (const std::size_t to : node.waits_for)
       dot += "  n" + std::to_string(id) + " -> n" + std::to_string(to) +
              " [label=" + quoted(edge_label(node.what, report.nodes[to].what)) + "]\n";
@@ -177,7 +186,8 @@ std::string to_dot(const wait_report_data& report) {
 
 }  // namespace detail
 
-wait_report::wait_report(std::shared_ptr<const detail::wait_report_data> data) noexcept : data_(std::move(data)) {}
+wait_report::wait_report(std::shared_ptr<const detail::wait_report_data> data) noexcept
+    : data_(std::move(data)) {}
 
 wait_report::kind wait_report::what() const noexcept { return data_->what; }
 unsigned wait_report::number() const noexcept { return data_->number; }
@@ -202,7 +212,8 @@ std::string advice_of(const wait_report& waits) {
 }  // namespace
 
 deadlock_error::deadlock_error(std::source_location where, const wait_report& waits)
-    : error(errc::would_deadlock, where, "this call is the youngest wait of deadlock " + std::to_string(waits.number()),
+    : error(errc::would_deadlock, where,
+            "this call is the youngest wait of deadlock " + std::to_string(waits.number()),
             advice_of(waits)),
       waits_(std::make_shared<const wait_report>(waits)) {}
 

@@ -17,10 +17,10 @@ struct reported_node {
   enum class kind : unsigned char { thread, blocked_call, crossing, lane, pool, limiter, loop };
 
   kind what;
-  std::string title;                // "thread 'bothworlds-1' (4711)", "sync_to_async at a.cpp:12", …
+  std::string title;  // "thread 'bothworlds-1' (4711)", "sync_to_async at a.cpp:12", …
   std::chrono::milliseconds age{0};  // how long it has waited; 0: it does not wait, or not known
-  int kernel_id = 0;                // of a thread
-  bool stuck = false;               // nothing can end its wait
+  int kernel_id = 0;                 // of a thread
+  bool stuck = false;                // nothing can end its wait
   bool in_cycle = false;
   std::vector<std::size_t> waits_for;
 };
@@ -30,8 +30,9 @@ struct wait_report_data {
   unsigned number = 0;
   std::string summary;
   std::vector<reported_node> nodes;
-  std::vector<std::size_t> cycle;          // of a deadlock: from a thread to the one that holds what it needs
-  std::size_t refused = no_node;           // of a deadlock: the youngest wait
+  std::vector<std::size_t>
+      cycle;  // of a deadlock: from a thread to the one that holds what it needs
+  std::size_t refused = no_node;  // of a deadlock: the youngest wait
   std::string fix;
 
   static constexpr std::size_t no_node = static_cast<std::size_t>(-1);

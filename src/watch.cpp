@@ -42,8 +42,9 @@ private:
   deadlock_options options_;  // mutex_
 
   // The thread that looks.
-  std::vector<std::uint64_t> seen_;   // deadlocks, the last time
-  std::unordered_map<std::uint64_t, unsigned> numbers_;  // of the deadlocks that were reported and are still there
+  std::vector<std::uint64_t> seen_;  // deadlocks, the last time
+  std::unordered_map<std::uint64_t, unsigned>
+      numbers_;  // of the deadlocks that were reported and are still there
   unsigned deadlocks_ = 0;
   stall_list stalls_;
 };
@@ -53,7 +54,8 @@ per_process<waits_watch> the_watch;
 /// What the watch runs on a thread of the library.
 class waits_watch::turn final : public work {
 public:
-  explicit turn(waits_watch& owner) noexcept : work(std::source_location::current()), owner_(owner) {}
+  explicit turn(waits_watch& owner) noexcept
+      : work(std::source_location::current()), owner_(owner) {}
   void run() noexcept override {
     const ref_ptr<turn> self(this, false);
     owner_.look_until_quiet();
@@ -97,7 +99,8 @@ void waits_watch::look_until_quiet() noexcept {
     }
     on_.store(false, std::memory_order_seq_cst);
     // A wait that came in between has seen the watch on, and relies on it.
-    if (!again_.load(std::memory_order_seq_cst) || on_.exchange(true, std::memory_order_seq_cst)) return;
+    if (!again_.load(std::memory_order_seq_cst) || on_.exchange(true, std::memory_order_seq_cst))
+      return;
   }
 }
 
@@ -118,7 +121,9 @@ void waits_watch::handle(const wait_graph& graph, const std::vector<wait_graph::
   }
   std::vector<std::uint64_t> seen;
   for (const wait_graph::cycle& found : cycles) seen.push_back(found.identity);
-  std::erase_if(numbers_, [&](const auto& one) { return std::find(seen.begin(), seen.end(), one.first) == seen.end(); });
+  std::erase_if(numbers_, [&](const auto& one) {
+    return std::find(seen.begin(), seen.end(), one.first) == seen.end();
+  });
   for (const wait_graph::cycle& found : cycles) {
     if (std::find(seen_.begin(), seen_.end(), found.identity) == seen_.end()) continue;
     const auto [at, fresh] = numbers_.try_emplace(found.identity, deadlocks_ + 1);
@@ -127,13 +132,15 @@ void waits_watch::handle(const wait_graph& graph, const std::vector<wait_graph::
     wait_report_data data = graph.report(&found);
     data.what = wait_report::kind::deadlock;
     data.number = at->second;
-    const auto threads = std::count_if(found.members.begin(), found.members.end(), [&](std::size_t member) {
-      return data.nodes[member].what == reported_node::kind::thread;
-    });
+    const auto threads = std::count_if(
+        found.members.begin(), found.members.end(),
+        [&](std::size_t member) { return data.nodes[member].what == reported_node::kind::thread; });
     data.summary = "deadlock " + std::to_string(data.number) + ": " + std::to_string(threads) +
                    (threads == 1 ? " thread waits for itself" : " threads wait for each other");
-    data.fix = "take what they need in the same order everywhere, or let go of one before asking for the next; a\n"
-               "              timeout (async_options::timeout) ends such a wait as well";
+    data.fix =
+        "take what they need in the same order everywhere, or let go of one before asking for the "
+        "next; a\n"
+        "              timeout (async_options::timeout) ends such a wait as well";
     if (policy == on_deadlock::throw_error) data.refused = found.youngest;
     const wait_report report(std::make_shared<const wait_report_data>(std::move(data)));
     // First, so that whoever gets the error finds that it was reported.
@@ -141,7 +148,8 @@ void waits_watch::handle(const wait_graph& graph, const std::vector<wait_graph::
     if (policy == on_deadlock::abort) std::abort();
     // It may have moved after all, where a cancellation came.
     if (policy == on_deadlock::throw_error)
-      graph.refuse(found.youngest, std::make_exception_ptr(deadlock_error(graph.where(found.youngest), report)));
+      graph.refuse(found.youngest,
+                   std::make_exception_ptr(deadlock_error(graph.where(found.youngest), report)));
   }
   seen_ = std::move(seen);
 }
@@ -185,7 +193,9 @@ void watch_waits() noexcept {
 
 }  // namespace detail
 
-void set_deadlock_options(deadlock_options options) { detail::the_watch.get().configure(std::move(options)); }
+void set_deadlock_options(deadlock_options options) {
+  detail::the_watch.get().configure(std::move(options));
+}
 
 wait_report current_waits() {
   const detail::wait_graph graph;

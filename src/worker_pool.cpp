@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <bothworlds/worker_pool.hpp>
-
 #include "per_process.hpp"
 #include "pool_executor.hpp"
 #include "worker_pool_core.hpp"
+
+#include <bothworlds/worker_pool.hpp>
 
 namespace bothworlds {
 
@@ -18,7 +18,8 @@ worker_pool_stats worker_pool::stats() const { return core_->stats(); }
 
 std::vector<leftover> worker_pool::shutdown(std::chrono::steady_clock::duration patience) {
   const auto now = std::chrono::steady_clock::now();
-  if (patience >= std::chrono::steady_clock::time_point::max() - now) return core_->shutdown(nullptr);
+  if (patience >= std::chrono::steady_clock::time_point::max() - now)
+    return core_->shutdown(nullptr);
   const auto deadline = now + patience;
   return core_->shutdown(&deadline);
 }

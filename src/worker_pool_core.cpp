@@ -12,14 +12,14 @@
 
 #include <bothworlds/error.hpp>
 
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <ctime>
-#include <utility>
 
 namespace bothworlds::detail {
 namespace {
@@ -79,15 +79,18 @@ void worker_pool_core::check_open(std::source_location where) const {
   // Looked at without the lock: in a forked child another thread may have held it for ever.
   if (fork_generation_ != fork_generation())
     throw error(errc::forked_child, where, "this worker pool was made before fork(), in the parent",
-                "  fix  make a pool in the child, or use the default pool, which the child has of its own\n");
-  if (closed_.load(std::memory_order_relaxed)) throw closed_error(where);  // submit() looks again, under the lock
+                "  fix  make a pool in the child, or use the default pool, which the child has of "
+                "its own\n");
+  if (closed_.load(std::memory_order_relaxed))
+    throw closed_error(where);  // submit() looks again, under the lock
 }
 
 bool worker_pool_core::may_grow() const noexcept {
   return threads_ < options_.hard_limit && threads_ - blocked_ < options_.soft_limit;
 }
 
-worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can_run, bool* saturated) {
+worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can_run,
+                                                     bool* saturated) {
   if (fork_generation_ != fork_generation()) check_open(item.where());
   std::unique_lock lock(mutex_);
   if (closed_) throw closed_error(item.where());
@@ -107,7 +110,8 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   item.in_pool_.store(true, std::memory_order_relaxed);
   queue_.push_back(item);
   queued_.store(queued + 1, std::memory_order_release);
-  // Somebody looks for each of the items before this one, and there is one more who does, or will be woken to.
+  // Somebody looks for each of the items before this one, and there is one more who does, or will
+  // be woken to.
   if (queued < free_workers) {
     if (searching_ == 0) wake_idle_worker();
     return admission::queued;
@@ -142,11 +146,12 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
     refuse_queue(lock, why);
     lock.unlock();
     intrusive_ptr_release(&item);
-    throw error(boost::system::errc::make_error_code(
-                    boost::system::errc::resource_unavailable_try_again),
-                item.where(), "no thread can be started for the worker pool \"" + options_.name + "\"",
-                "  why  the system refused a thread, and the pool has none yet\n"
-                "  fix  look at the limits of threads and memory, and at worker_pool_options::stack_size\n");
+    throw error(
+        boost::system::errc::make_error_code(boost::system::errc::resource_unavailable_try_again),
+        item.where(), "no thread can be started for the worker pool \"" + options_.name + "\"",
+        "  why  the system refused a thread, and the pool has none yet\n"
+        "  fix  look at the limits of threads and memory, and at "
+        "worker_pool_options::stack_size\n");
   }
   return admission::queued;
 }
@@ -176,7 +181,9 @@ void worker_pool_core::start_worker() {
 }
 
 void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noexcept {
-  { const std::lock_guard started(starting_mutex_); }
+  {
+    const std::lock_guard started(starting_mutex_);
+  }
   pool_worker self(*this);
   self.kernel_id_ = static_cast<int>(::syscall(SYS_gettid));
   thread_record::of_this_thread();
@@ -206,7 +213,8 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
   this_thread_state().worker = nullptr;
   lock.lock();
   all_.erase(all_.iterator_to(self));
-  // shutdown() joins those it waits for, so that their threads are really gone; nobody waits for the others.
+  // shutdown() joins those it waits for, so that their threads are really gone; nobody waits for
+  // the others.
   if (closed_) {
     finished_.splice(finished_.end(), handles_, handle);
   } else {
@@ -214,8 +222,8 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
     handles_.erase(handle);
   }
   --threads_;
-  // While this one was on its way out it still counted, so others may have blocked without starting one more. The
-  // successor is counted before anybody can find that there is no thread left.
+  // While this one was on its way out it still counted, so others may have blocked without starting
+  // one more. The successor is counted before anybody can find that there is no thread left.
   const bool needed = count_wanted_worker();
   if (threads_ == 0) all_left_.notify_all();
   lock.unlock();
@@ -229,8 +237,7 @@ void worker_pool_core::join_finished(std::unique_lock<std::mutex>& lock) noexcep
   for (boost::thread& thread : ended) {
     if (thread.get_id() == boost::this_thread::get_id())
       thread.detach();
-    else
-      {
+    else {
       const boost::this_thread::disable_interruption no_interruption;
       thread.join();
     }
@@ -298,7 +305,8 @@ bool worker_pool_core::wait_for_work(pool_worker& self, std::unique_lock<std::mu
 }
 
 void worker_pool_core::remove(work& item) noexcept {
-  // It was true before anybody could have claimed the item; who takes it out meanwhile lets go of it.
+  // It was true before anybody could have claimed the item; who takes it out meanwhile lets go of
+  // it.
   if (!item.in_pool_.load(std::memory_order_relaxed)) return;
   {
     const std::lock_guard lock(mutex_);
@@ -380,9 +388,11 @@ void worker_pool_core::refuse_queue(std::unique_lock<std::mutex>& lock,
   }
 }
 
-// A thread could not be started. Where none is left nobody comes for what is queued. Where all are blocked, it may be for
-// the very items that are queued here: those whose submitters believed that a worker was free stand nowhere else.
-void worker_pool_core::refuse_hopeless(std::unique_lock<std::mutex>& lock, std::exception_ptr why) noexcept {
+// A thread could not be started. Where none is left nobody comes for what is queued. Where all are
+// blocked, it may be for the very items that are queued here: those whose submitters believed that
+// a worker was free stand nowhere else.
+void worker_pool_core::refuse_hopeless(std::unique_lock<std::mutex>& lock,
+                                       std::exception_ptr why) noexcept {
   if (threads_ == 0) return refuse_queue(lock, why);
   const auto trusting = [](const work& item) { return !item.waits_knowingly_; };
   while (threads_ == blocked_) {
@@ -432,9 +442,8 @@ std::vector<leftover> worker_pool_core::list_running() const {
       entry.kernel_thread_id = worker.kernel_id_;
       running.push_back(std::move(entry));
     }
-  std::sort(running.begin(), running.end(), [](const leftover& a, const leftover& b) {
-    return a.running_for > b.running_for;
-  });
+  std::sort(running.begin(), running.end(),
+            [](const leftover& a, const leftover& b) { return a.running_for > b.running_for; });
   return running;
 }
 

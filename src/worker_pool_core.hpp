@@ -2,12 +2,13 @@
 //
 // The machinery of a worker pool: a queue, the workers, and who of them is idle.
 //
-// mutex_ guards everything but the counters that say so; it is never held over a callable, a hook or the start of
-// a thread. Workers that find nothing stand in idle_, the latest on top, each on its own parker. A submit wakes at most
-// one of them, and none while another one is on its way: where there is work and somebody idle, somebody searches, and
-// who has found an item wakes the next if there is more. A worker that is blocked in a bridge does not count against the
-// soft limit: one more thread may be started in its place, up to the hard limit. When it goes on it waits for nobody; the
-// surplus leaves when it next runs out of work.
+// mutex_ guards everything but the counters that say so; it is never held over a callable, a hook
+// or the start of a thread. Workers that find nothing stand in idle_, the latest on top, each on
+// its own parker. A submit wakes at most one of them, and none while another one is on its way:
+// where there is work and somebody idle, somebody searches, and who has found an item wakes the
+// next if there is more. A worker that is blocked in a bridge does not count against the soft
+// limit: one more thread may be started in its place, up to the hard limit. When it goes on it
+// waits for nobody; the surplus leaves when it next runs out of work.
 #pragma once
 
 #include "parker.hpp"
@@ -43,15 +44,15 @@ private:
   friend class worker_pool_core;
 
   worker_pool_core& pool_;
-  unsigned blocks_ = 0;  // the worker's thread
-  bool searching_ = false;  // mutex_; counted in the pool's searching_
+  unsigned blocks_ = 0;                             // the worker's thread
+  bool searching_ = false;                          // mutex_; counted in the pool's searching_
   boost::intrusive::list_member_hook<> idle_hook_;  // mutex_
   boost::intrusive::list_member_hook<> all_hook_;   // mutex_
   parker parker_;
-  boost::thread* handle_ = nullptr;  // constant; of this very thread
-  int kernel_id_ = 0;                // constant once the worker stands in all_
+  boost::thread* handle_ = nullptr;             // constant; of this very thread
+  int kernel_id_ = 0;                           // constant once the worker stands in all_
   const struct thread_state* state_ = nullptr;  // likewise; of its thread
-  bool busy_ = false;                // mutex_; the next three describe what it runs
+  bool busy_ = false;                           // mutex_; the next three describe what it runs
   const char* running_name_ = nullptr;
   std::source_location running_where_;
   std::int64_t running_since_ = 0;
@@ -63,9 +64,10 @@ public:
 
   explicit worker_pool_core(worker_pool_options options);
 
-  /// Queues `item`. caller_runs: the queue is full, the policy says so, and `caller_can_run` it; nothing was queued.
-  /// Throws what keeps it from ever being run (pool_closed, queue_full, forked_child, a thread that cannot be started
-  /// while there is none); then nothing was queued. `saturated` becomes true when no worker was free to take it.
+  /// Queues `item`. caller_runs: the queue is full, the policy says so, and `caller_can_run` it;
+  /// nothing was queued. Throws what keeps it from ever being run (pool_closed, queue_full,
+  /// forked_child, a thread that cannot be started while there is none); then nothing was queued.
+  /// `saturated` becomes true when no worker was free to take it.
   admission submit(work& item, bool caller_can_run, bool* saturated = nullptr);
   /// Throws what submit would throw for a pool that takes no more calls.
   void check_open(std::source_location where) const;
@@ -90,13 +92,16 @@ private:
   friend class pool_worker;
   friend class stall_finder;
   friend class wait_graph;
-  using work_queue = boost::intrusive::list<
-      work, boost::intrusive::member_hook<work, work::hook, &work::pool_hook_>>;
+  using work_queue =
+      boost::intrusive::list<work,
+                             boost::intrusive::member_hook<work, work::hook, &work::pool_hook_>>;
   using worker_hook = boost::intrusive::list_member_hook<>;
-  using idle_stack = boost::intrusive::list<
-      pool_worker, boost::intrusive::member_hook<pool_worker, worker_hook, &pool_worker::idle_hook_>>;
-  using worker_list = boost::intrusive::list<
-      pool_worker, boost::intrusive::member_hook<pool_worker, worker_hook, &pool_worker::all_hook_>>;
+  using idle_stack =
+      boost::intrusive::list<pool_worker, boost::intrusive::member_hook<pool_worker, worker_hook,
+                                                                        &pool_worker::idle_hook_>>;
+  using worker_list =
+      boost::intrusive::list<pool_worker, boost::intrusive::member_hook<pool_worker, worker_hook,
+                                                                        &pool_worker::all_hook_>>;
 
   ~worker_pool_core() override;
 
@@ -124,18 +129,18 @@ private:
   work_queue queue_;
   idle_stack idle_;
   worker_list all_;
-  std::list<boost::thread> handles_;     // of all_
-  std::list<boost::thread> finished_;    // left since closed_: to be joined by shutdown()
-  std::size_t threads_ = 0;              // started and not yet left, with those being started
-  std::size_t blocked_ = 0;              // of them, blocked in a bridge
-  std::size_t searching_ = 0;            // of them, spinning or woken: about to look at the queue
-  bool spinning_ = false;                // one of those waits in short_wait_
-  short_wait short_wait_;                // whoever has set spinning_
-  unsigned names_ = 0;                   // how many were ever named
+  std::list<boost::thread> handles_;   // of all_
+  std::list<boost::thread> finished_;  // left since closed_: to be joined by shutdown()
+  std::size_t threads_ = 0;            // started and not yet left, with those being started
+  std::size_t blocked_ = 0;            // of them, blocked in a bridge
+  std::size_t searching_ = 0;          // of them, spinning or woken: about to look at the queue
+  bool spinning_ = false;              // one of those waits in short_wait_
+  short_wait short_wait_;              // whoever has set spinning_
+  unsigned names_ = 0;                 // how many were ever named
   std::uint64_t completed_ = 0;
   std::uint64_t compensations_ = 0;
-  std::atomic<bool> closed_{false};      // mutex_ to write, for good
-  std::atomic<std::size_t> queued_{0};   // mutex_ to write; a spinning worker reads
+  std::atomic<bool> closed_{false};          // mutex_ to write, for good
+  std::atomic<std::size_t> queued_{0};       // mutex_ to write; a spinning worker reads
   std::atomic<std::uint64_t> abandoned_{0};  // any thread
 };
 

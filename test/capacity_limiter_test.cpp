@@ -464,8 +464,10 @@ TEST_CASE(
   run_async_root([&]() -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
     auto request = [&]() -> awaitable<void> {
-      auto acquire = sync_to_async(&only_connection::acquire, {.pool = &pool, .limiter = &acquiring});
-      auto release = sync_to_async(&only_connection::release, {.pool = &pool, .limiter = &releasing});
+      auto acquire =
+          sync_to_async(&only_connection::acquire, {.pool = &pool, .limiter = &acquiring});
+      auto release =
+          sync_to_async(&only_connection::release, {.pool = &pool, .limiter = &releasing});
       co_await acquire(&only_one);
       co_await yield_to_loop();
       ++served;

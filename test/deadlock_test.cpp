@@ -9,7 +9,6 @@
 #include <bothworlds/deadlock.hpp>
 
 #include <boost/asio/detached.hpp>
-
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -27,10 +26,12 @@ using namespace bothworlds::testing;
 
 namespace {
 
-/// Callables that each hold one limiter and, once all of them do, wait for the next one's: a ring of waits.
+/// Callables that each hold one limiter and, once all of them do, wait for the next one's: a ring
+/// of waits.
 class ring {
 public:
-  explicit ring(std::size_t size, async_options second = {}) : all_hold_(static_cast<std::ptrdiff_t>(size)), second_(second) {
+  explicit ring(std::size_t size, async_options second = {})
+      : all_hold_(static_cast<std::ptrdiff_t>(size)), second_(second) {
     for (std::size_t i = 0; i < size; ++i) limiters_.emplace_back(1U);
   }
 
@@ -71,7 +72,8 @@ private:
   void hold_and_wait(std::size_t index) {
     all_hold_.arrive_and_wait();
     auto inner = [this, index]() -> awaitable<void> {
-      auto nothing = sync_to_async([] {}, {.limiter = &limiters_[(index + 1) % limiters_.size()], .name = "second"});
+      auto nothing = sync_to_async(
+          [] {}, {.limiter = &limiters_[(index + 1) % limiters_.size()], .name = "second"});
       co_await nothing();
     };
     async_to_sync(inner, second_)();
@@ -87,11 +89,15 @@ auto from_main(F coroutine_fn) {
   return async_to_sync(coroutine_fn)();
 }
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace
 
-TEST_CASE("two calls that wait for each other's limiter: the youngest ends with deadlock_error, the other goes on") {
+TEST_CASE(
+    "two calls that wait for each other's limiter: the youngest ends with deadlock_error, the "
+    "other goes on") {
   wait_reports reports;
   ring two(2);
   CHECK(from_main([&] { return two.run(); }) == 1);
@@ -100,12 +106,15 @@ TEST_CASE("two calls that wait for each other's limiter: the youngest ends with 
   CHECK(two.limiter(1).stats().borrowed == 0);
 }
 
-TEST_CASE("the report of a deadlock names every thread with its kernel id, every call with its place, and the fix") {
+TEST_CASE(
+    "the report of a deadlock names every thread with its kernel id, every call with its place, "
+    "and the fix") {
   wait_reports reports;
   ring two(2);
   REQUIRE(from_main([&] { return two.run(); }) == 1);
   CAPTURE(two.report);
-  CHECK(has(two.report, "2 threads wait for each other") == false);  // the summary is the error's own
+  CHECK(has(two.report, "2 threads wait for each other") ==
+        false);  // the summary is the error's own
   CHECK(has(two.report, "deadlock"));
   CHECK(has(two.report, "thread 'bothworlds-"));
   CHECK(has(two.report, "async_to_sync at "));
@@ -129,9 +138,7 @@ TEST_CASE("a cycle of three, and one with a tail behind it, is found and named")
   ring three(3);
   const int refused = from_main([&]() -> awaitable<int> {
     const auto executor = co_await asio::this_coro::executor;
-    auto cycle = [&]() -> awaitable<void> {
-      CHECK(co_await three.run() == 1);
-    };
+    auto cycle = [&]() -> awaitable<void> { CHECK(co_await three.run() == 1); };
     const child_task members(executor, cycle);
     // Hangs behind the cycle, holds nothing that it needs, and is not made its victim.
     auto nothing = [] {};
@@ -185,7 +192,8 @@ TEST_CASE("a cycle through the lane of thread-sensitive calls and a limiter is f
   CHECK(refused == 1);
 }
 
-TEST_CASE("blocked_before_detector: a deadlock that only was reported is ended once the policy says so") {
+TEST_CASE(
+    "blocked_before_detector: a deadlock that only was reported is ended once the policy says so") {
   wait_reports reports(on_deadlock::report_only);
   ring two(2);
   std::thread other([&] {
@@ -225,13 +233,16 @@ TEST_CASE("what can end by itself is no deadlock: a timeout") {
   CHECK(reports.count(wait_report::kind::deadlock) == 0);
 }
 
-TEST_CASE("raw_thread_join: sync code that joins a thread which needs its lane is a stall, reported and taken back") {
+TEST_CASE(
+    "raw_thread_join: sync code that joins a thread which needs its lane is a stall, reported and "
+    "taken back") {
   wait_reports reports(on_deadlock::throw_error, std::chrono::milliseconds(300));
   gate let_go;
   std::thread raw;
   run_async_root([&]() -> awaitable<void> {
     auto holder = [&] {
-      // Its loop needs the lane that this callable holds. The join is played by a gate, so that the case can end.
+      // Its loop needs the lane that this callable holds. The join is played by a gate, so that the
+      // case can end.
       raw = std::thread([] {
         run_async_root([]() -> awaitable<void> {
           auto call = sync_to_async([] {}, {.thread_sensitive = true, .name = "needs the lane"});
@@ -284,7 +295,8 @@ TEST_CASE("dump_under_load: who waits can be asked at any time, and takes no loc
   std::thread asking([&] {
     while (!done) {
       const wait_report now = current_waits();
-      if (now.what() != wait_report::kind::snapshot || now.to_string(report_format::json).empty()) std::abort();
+      if (now.what() != wait_report::kind::snapshot || now.to_string(report_format::json).empty())
+        std::abort();
     }
   });
   from_main([]() -> awaitable<void> {
@@ -324,18 +336,25 @@ TEST_CASE("a snapshot shows a blocked thread, the call it waits in, and what tha
 
 namespace {
 
-/// A program whose answer is known: members that each hold one resource and, once all of them do, need another one, or
-/// none. A resource is held by one member at most, so the members that wait for each other form a graph in which
-/// everybody has one successor, and each of its cycles is one deadlock. Resource 0 may be the process's lane.
+/// A program whose answer is known: members that each hold one resource and, once all of them do,
+/// need another one, or none. A resource is held by one member at most, so the members that wait
+/// for each other form a graph in which everybody has one successor, and each of its cycles is one
+/// deadlock. Resource 0 may be the process's lane.
 class held_resources {
 public:
-  /// `pool`: with a worker for each member, because those wait for each other in ways that it cannot see.
+  /// `pool`: with a worker for each member, because those wait for each other in ways that it
+  /// cannot see.
   held_resources(std::mt19937& random, worker_pool& pool, bool with_lane)
-      : pool_(pool), with_lane_(with_lane), members_(2 + random() % 4), all_hold_(static_cast<std::ptrdiff_t>(members_)) {
+      : pool_(pool),
+        with_lane_(with_lane),
+        members_(2 + random() % 4),
+        all_hold_(static_cast<std::ptrdiff_t>(members_)) {
     const std::size_t resources = members_ + random() % 2;
     for (std::size_t i = 0; i < resources; ++i) limiters_.emplace_back(1U);
     for (std::size_t i = 0; i < members_; ++i)
-      needs_.push_back(random() % 6 == 0 ? nothing : (i + (random() % 6 != 0) + random() % (resources - 1)) % resources);
+      needs_.push_back(random() % 6 == 0
+                           ? nothing
+                           : (i + (random() % 6 != 0) + random() % (resources - 1)) % resources);
   }
 
   int cycles() const {
@@ -343,11 +362,13 @@ public:
     for (std::size_t first = 0; first < members_; ++first) {
       std::size_t at = needs_[first];
       bool is_first = true;  // counted at its lowest member
-      for (std::size_t steps = 0; waits_for_member(at) && at != first && steps < members_; ++steps) {
+      for (std::size_t steps = 0; waits_for_member(at) && at != first && steps < members_;
+           ++steps) {
         is_first = is_first && at > first;
         at = needs_[at];
       }
-      // Who needs what it holds itself waits for nobody: a chain counts once. The lane serves it nested.
+      // Who needs what it holds itself waits for nobody: a chain counts once. The lane serves it
+      // nested.
       if (at == first && is_first && needs_[first] != first) ++found;
     }
     return found;
@@ -400,13 +421,16 @@ private:
   const bool with_lane_;
   const std::size_t members_;
   std::deque<capacity_limiter> limiters_;
-  std::vector<std::size_t> needs_;  // of each member: a resource; the member of that number holds it
+  std::vector<std::size_t>
+      needs_;  // of each member: a resource; the member of that number holds it
   std::barrier<> all_hold_;
 };
 
 }  // namespace
 
-TEST_CASE("random programs with a known answer: every deadlock is reported, every other program completes") {
+TEST_CASE(
+    "random programs with a known answer: every deadlock is reported, every other program "
+    "completes") {
   wait_reports reports;
   constexpr unsigned at_once = 8;
   worker_pool pool({.soft_limit = 5 * at_once});
@@ -433,7 +457,9 @@ TEST_CASE("random programs with a known answer: every deadlock is reported, ever
   CHECK(reports.count(wait_report::kind::deadlock) == static_cast<std::size_t>(expected));
 }
 
-TEST_CASE("portal_cycle: portals whose loops block in calls of one another, two and three of them, with a tail") {
+TEST_CASE(
+    "portal_cycle: portals whose loops block in calls of one another, two and three of them, with "
+    "a tail") {
   for (const std::size_t size : {2U, 3U}) {
     CAPTURE(size);
     wait_reports reports;
@@ -456,7 +482,8 @@ TEST_CASE("portal_cycle: portals whose loops block in calls of one another, two 
         }
       });
     all_block.arrive_and_wait();
-    CHECK(portals[0].call([] { return 42; }) == 42);  // the tail: stands behind the cycle until it is broken
+    CHECK(portals[0].call([] { return 42; }) ==
+          42);  // the tail: stands behind the cycle until it is broken
     for (std::thread& caller : callers) caller.join();
     CHECK(refused == 1);
     CHECK(reports.count(wait_report::kind::deadlock) == 1);

@@ -195,7 +195,8 @@ TEST_CASE(
                 [&]() -> awaitable<void> {
                   CHECK(kernel_thread_id() == worker);
                   auto here = co_await asio::this_coro::executor;
-                  // On this loop; by then a helper may be driving it, if the pool was full and this worker helps out.
+                  // On this loop; by then a helper may be driving it, if the pool was full and this
+                  // worker helps out.
                   auto again = sync_to_async([&] { return async_to_sync(loop_of_coroutine)(); });
                   auto* const below = co_await again();
                   CHECK(below == &asio::query(here, asio::execution::context));

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Sixty-four chains that cross both bridges, are cancelled, abandoned, interrupted, limited and timed out, for as many
-// seconds as the first argument says. They run in rounds. Between two rounds nothing is under way, and it is counted:
-// what was submitted has completed, was cancelled or was abandoned; every callable that began has ended; limiter and
-// pool are empty, the pool is back at its soft limit, and no more memory is in use than after the first rounds.
+// Sixty-four chains that cross both bridges, are cancelled, abandoned, interrupted, limited and
+// timed out, for as many seconds as the first argument says. They run in rounds. Between two rounds
+// nothing is under way, and it is counted: what was submitted has completed, was cancelled or was
+// abandoned; every callable that began has ended; limiter and pool are empty, the pool is back at
+// its soft limit, and no more memory is in use than after the first rounds.
 
 #include "support/loop_tools.hpp"
 
@@ -161,8 +162,8 @@ private:
     }
     // What is abandoned outlives this coroutine, so it has nothing of it.
     // Nor does a call that holds a token wait for a lane, whose holder may wait for a token.
-    const bool nests =
-        options.on_cancel == cancel_policy::wait && !options.limiter && depth > 0 && dice / 8 % 2 == 0;
+    const bool nests = options.on_cancel == cancel_policy::wait && !options.limiter && depth > 0 &&
+                       dice / 8 % 2 == 0;
     const bool interruptible = options.on_cancel == cancel_policy::interrupt;
     auto callable = [this, &random, depth, nests, interruptible, dice] {
       ++books.begun;
@@ -208,7 +209,8 @@ private:
     }
   }
 
-  bothworlds::worker_pool pool_{bothworlds::worker_pool_options{.soft_limit = soft_limit, .hard_limit = 128}};
+  bothworlds::worker_pool pool_{
+      bothworlds::worker_pool_options{.soft_limit = soft_limit, .hard_limit = 128}};
   bothworlds::capacity_limiter limiter_{4};
   std::deque<loop_thread> drivers_;
   std::vector<std::thread> roots_;
@@ -243,7 +245,8 @@ int main(int argc, char** argv) {
   const double seconds = argc > 1 ? std::strtod(argv[1], nullptr) : 3;
   // The first rounds fill what is kept for reuse: arenas, recycled blocks, idle residents.
   constexpr int rounds = 30, warm_up = 10;
-  const auto length = std::chrono::duration_cast<clock_type::duration>(std::chrono::duration<double>(seconds / rounds));
+  const auto length = std::chrono::duration_cast<clock_type::duration>(
+      std::chrono::duration<double>(seconds / rounds));
 
   requirement balance{"submitted = completed + cancelled + abandoned"};
   requirement ended{"every callable that began has ended, and ran for one reason"};
@@ -265,7 +268,8 @@ int main(int argc, char** argv) {
       balance.check(abandoned <= books.aborted);
       balance.check(books.submitted == books.returned + cancelled + abandoned);
       ended.check(books.begun == books.returned + books.unwound + abandoned);
-      limits.check(limiter.borrowed == 0 && limiter.queued == 0 && pool.queued == 0 && pool.blocked_in_bridge == 0);
+      limits.check(limiter.borrowed == 0 && limiter.queued == 0 && pool.queued == 0 &&
+                   pool.blocked_in_bridge == 0);
       const std::size_t heap = heap_in_use(), resident = resident_memory();
       if (round <= warm_up) {
         warm_heap = std::max(warm_heap, heap);
@@ -274,10 +278,11 @@ int main(int argc, char** argv) {
         memory.check(heap <= warm_heap + warm_heap / 4 + (std::size_t{2} << 20));
         memory.check(resident <= warm_resident + warm_resident / 4 + (std::size_t{8} << 20));
       }
-      std::printf("%2d: submitted %" PRIu64 " = completed %" PRIu64 " + cancelled %" PRIu64 " + abandoned %" PRIu64
+      std::printf("%2d: submitted %" PRIu64 " = completed %" PRIu64 " + cancelled %" PRIu64
+                  " + abandoned %" PRIu64
                   "; heap %zu KiB, resident %zu KiB; threads %zu, compensations %" PRIu64 "\n",
-                  round, books.submitted.load(), books.returned.load(), cancelled, abandoned, heap >> 10,
-                  resident >> 10, pool.threads, pool.compensations);
+                  round, books.submitted.load(), books.returned.load(), cancelled, abandoned,
+                  heap >> 10, resident >> 10, pool.threads, pool.compensations);
       std::fflush(stdout);
     }
   }

@@ -213,7 +213,8 @@ TEST_CASE("no_thread_per_call: contexts one after another reuse their threads") 
     std::set<long> threads;
     auto body = [&]() -> awaitable<void> { threads.insert(co_await sensitive_thread()); };
     for (std::size_t i = 0; i < contexts; ++i) co_await with_thread_sensitive_context(body);
-    // Some may still be on their way out when the next begins: as many as the machine keeps waiting, not one for each.
+    // Some may still be on their way out when the next begins: as many as the machine keeps
+    // waiting, not one for each.
     CHECK(threads.size() <= contexts / 10);
   });
 }

@@ -349,7 +349,9 @@ TEST_CASE("queue_limit: suspend makes the call wait until there is room, and los
   });
 }
 
-TEST_CASE("queue_limit: a function given to get_executor never runs inside execute(), also with caller_runs") {
+TEST_CASE(
+    "queue_limit: a function given to get_executor never runs inside execute(), also with "
+    "caller_runs") {
   worker_pool pool(worker_pool_options{
       .soft_limit = 1, .hard_limit = 1, .queue_limit = 0, .when_full = on_full::caller_runs});
   gate running, release;
@@ -364,7 +366,8 @@ TEST_CASE("queue_limit: a function given to get_executor never runs inside execu
   CHECK(ran_on.get() != kernel_thread_id());
 }
 
-TEST_CASE("stats: the age of the oldest queued call grows while it waits, and is 0 when none does") {
+TEST_CASE(
+    "stats: the age of the oldest queued call grows while it waits, and is 0 when none does") {
   worker_pool pool(worker_pool_options{.soft_limit = 1, .hard_limit = 1});
   gate running, release;
   asio::post(pool.get_executor(), [&] {

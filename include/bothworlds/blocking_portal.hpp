@@ -144,8 +144,8 @@ public:
   /// Takes no more calls, ends those that run as `policy` says, then ends the loop and its thread.
   /// Blocks until all that has happened; a second call may hurry a first one that waits. What the
   /// calls have left behind on the loop is destroyed. Throws misuse_error, running_loop, on a
-  /// thread that runs a loop; misuse_error, would_deadlock, in a callable that a coroutine of this loop
-  /// awaits.
+  /// thread that runs a loop; misuse_error, would_deadlock, in a callable that a coroutine of this
+  /// loop awaits.
   void stop(stop_policy policy = stop_policy::cancel,
             std::source_location where = std::source_location::current());
 

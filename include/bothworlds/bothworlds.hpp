@@ -8,8 +8,8 @@
 #include <bothworlds/blocking_options.hpp>
 #include <bothworlds/blocking_portal.hpp>
 #include <bothworlds/blocking_region.hpp>
-#include <bothworlds/capacity_limiter.hpp>
 #include <bothworlds/byte_stream.hpp>
+#include <bothworlds/capacity_limiter.hpp>
 #include <bothworlds/channel.hpp>
 #include <bothworlds/context.hpp>
 #include <bothworlds/deadlock.hpp>

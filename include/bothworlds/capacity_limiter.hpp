@@ -27,7 +27,7 @@ struct token_borrower {
 };
 
 struct capacity_limiter_stats {
-  std::size_t limit = 0;  ///< tokens there are; no_limit: without a bound
+  std::size_t limit = 0;     ///< tokens there are; no_limit: without a bound
   std::size_t borrowed = 0;  ///< tokens that are held; more than `limit` after it was lowered
   std::size_t queued = 0;    ///< calls that wait for one
   std::chrono::milliseconds oldest_queued{0};  ///< age of the oldest of these; 0: none

@@ -12,8 +12,9 @@
 
 namespace bothworlds {
 
-/// Returns `f` itself if it is async already, else sync_to_async(f). A callable whose type does not tell (a generic
-/// lambda that needs arguments) counts as blocking; sync_to_async says so if that was wrong.
+/// Returns `f` itself if it is async already, else sync_to_async(f). A callable whose type does not
+/// tell (a generic lambda that needs arguments) counts as blocking; sync_to_async says so if that
+/// was wrong.
 template <class F>
 [[nodiscard]] auto ensure_async(F f, std::source_location where = std::source_location::current()) {
   if constexpr (is_async_callable_v<F>)
@@ -22,8 +23,8 @@ template <class F>
     return detail::wrap_sync(std::move(f), sync_options{}, where);
 }
 
-/// Returns `f` itself if it is blocking already, else async_to_sync(f). A callable whose type does not tell counts
-/// as blocking.
+/// Returns `f` itself if it is blocking already, else async_to_sync(f). A callable whose type does
+/// not tell counts as blocking.
 template <class F>
 [[nodiscard]] auto ensure_sync(F f, std::source_location where = std::source_location::current()) {
   if constexpr (is_async_callable_v<F>)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// The library's own errors. A callable's or a coroutine's exception is never wrapped in one of these: it
-// arrives on the other side as it was thrown. Cancellation is Asio's `operation_aborted`.
+// The library's own errors. A callable's or a coroutine's exception is never wrapped in one of
+// these: it arrives on the other side as it was thrown. Cancellation is Asio's `operation_aborted`.
 #pragma once
 
 #include <bothworlds/config.hpp>
@@ -22,12 +22,12 @@ enum class errc {
   loop_stopped,      ///< the loop the call needs was stopped or destroyed, or its thread has ended
   pool_closed,       ///< the pool, or the executor, no longer runs what it is given
   queue_full,        ///< the pool's queue_limit is reached and its policy is to reject
-  timed_out,         ///< the call's timeout passed; the coroutine has been cancelled and has unwound
-  no_context,        ///< there is no scope that could hold the value or the task
-  wrong_thread,      ///< the thread that this call must run on can no longer run it
-  forked_child,      ///< a pool made before fork() was used in the child
-  task_failed,       ///< a task that nobody joined ended with an exception
-  invalid_options,   ///< options that contradict each other, or an empty callable or executor
+  timed_out,        ///< the call's timeout passed; the coroutine has been cancelled and has unwound
+  no_context,       ///< there is no scope that could hold the value or the task
+  wrong_thread,     ///< the thread that this call must run on can no longer run it
+  forked_child,     ///< a pool made before fork() was used in the child
+  task_failed,      ///< a task that nobody joined ended with an exception
+  invalid_options,  ///< options that contradict each other, or an empty callable or executor
 };
 
 /// The category named "bothworlds". Thread-safe; lives as long as the process.
@@ -39,11 +39,12 @@ inline boost::system::error_code make_error_code(errc code) noexcept {
 
 /// Base of every error that this library raises itself.
 ///
-/// `what()` is one line. `report()` says at which two places it happened and what to do instead; it is
-/// never empty. Copies share their text, so copying does not throw.
+/// `what()` is one line. `report()` says at which two places it happened and what to do instead; it
+/// is never empty. Copies share their text, so copying does not throw.
 class BOTHWORLDS_API error : public boost::system::system_error {
 public:
-  /// `where` is the call that is refused or failed; `summary` one line; `advice` the other end and the fix.
+  /// `where` is the call that is refused or failed; `summary` one line; `advice` the other end and
+  /// the fix.
   error(boost::system::error_code code, std::source_location where, const std::string& summary,
         const std::string& advice = {});
   error(errc code, std::source_location where, const std::string& summary,
@@ -73,8 +74,8 @@ enum class report_format { text, json, dot };
 
 class wait_report;
 
-/// The call was the youngest of a certain cycle of waits (<bothworlds/deadlock.hpp>). It was never begun; the others of
-/// the cycle go on. report() names every thread and every call of the cycle.
+/// The call was the youngest of a certain cycle of waits (<bothworlds/deadlock.hpp>). It was never
+/// begun; the others of the cycle go on. report() names every thread and every call of the cycle.
 class BOTHWORLDS_API deadlock_error : public error {
 public:
   deadlock_error(std::source_location where, const wait_report& waits);
@@ -88,7 +89,8 @@ private:
   std::shared_ptr<const wait_report> waits_;
 };
 
-/// What run throws when a signal has ended the program in an orderly way; its code is Asio's operation_aborted.
+/// What run throws when a signal has ended the program in an orderly way; its code is Asio's
+/// operation_aborted.
 class BOTHWORLDS_API interrupted : public error {
 public:
   interrupted(int signal, std::source_location where);

@@ -84,15 +84,15 @@ consteval bool is_async_by_type() {
   if constexpr (requires { F::bothworlds_is_async; })
     return F::bothworlds_is_async;
   else
-    return awaitable_traits<std::remove_cvref_t<typename decltype(find_result<F>())::type>>::value ||
+    return awaitable_traits<
+               std::remove_cvref_t<typename decltype(find_result<F>())::type>>::value ||
            asio::is_async_operation<
                std::remove_cvref_t<typename decltype(find_result<F>())::type>>::value;
 }
 
 template <class R>
-inline constexpr bool is_async_result_v =
-    awaitable_traits<std::remove_cvref_t<R>>::value ||
-    asio::is_async_operation<std::remove_cvref_t<R>>::value;
+inline constexpr bool is_async_result_v = awaitable_traits<std::remove_cvref_t<R>>::value ||
+                                          asio::is_async_operation<std::remove_cvref_t<R>>::value;
 
 template <class F, class... Args>
 consteval bool is_async_call() {
@@ -110,8 +110,9 @@ consteval bool is_async_call() {
 template <class T>
 inline constexpr bool is_awaitable_v = detail::awaitable_traits<std::remove_cvref_t<T>>::value;
 
-/// True if calling F, with `Args` where its type alone does not tell, gives an awaitable or a deferred operation;
-/// also for what sync_to_async and ensure_async return. False for what async_to_sync and ensure_sync return.
+/// True if calling F, with `Args` where its type alone does not tell, gives an awaitable or a
+/// deferred operation; also for what sync_to_async and ensure_async return. False for what
+/// async_to_sync and ensure_sync return.
 template <class F, class... Args>
 inline constexpr bool is_async_callable_v = detail::is_async_call<std::decay_t<F>, Args...>();
 

@@ -3,4 +3,6 @@
 // expect: run: give it a function without parameters that returns an asio::awaitable
 #include <bothworlds/run.hpp>
 
-int main() { bothworlds::run([] { return 1; }); }
+int main() {
+  bothworlds::run([] { return 1; });
+}

@@ -22,12 +22,14 @@ public:
   wait_reports(const wait_reports&) = delete;
   wait_reports& operator=(const wait_reports&) = delete;
 
-  void configure(on_deadlock policy, std::chrono::milliseconds stall_after = std::chrono::hours(1)) {
-    set_deadlock_options({.policy = policy, .stall_after = stall_after, .sink = [this](const wait_report& report) {
-                            const std::lock_guard lock(mutex_);
-                            all_.push_back(report);
-                            changed_.notify_all();
-                          }});
+  void configure(on_deadlock policy,
+                 std::chrono::milliseconds stall_after = std::chrono::hours(1)) {
+    set_deadlock_options(
+        {.policy = policy, .stall_after = stall_after, .sink = [this](const wait_report& report) {
+           const std::lock_guard lock(mutex_);
+           all_.push_back(report);
+           changed_.notify_all();
+         }});
   }
 
   /// The first report of this kind. Blocks until it comes.
@@ -35,7 +37,8 @@ public:
     std::unique_lock lock(mutex_);
     std::optional<wait_report> found;
     changed_.wait(lock, [&] {
-      const auto at = std::find_if(all_.begin(), all_.end(), [&](const wait_report& one) { return one.what() == what; });
+      const auto at = std::find_if(all_.begin(), all_.end(),
+                                   [&](const wait_report& one) { return one.what() == what; });
       if (at != all_.end()) found = *at;
       return found.has_value();
     });
@@ -44,8 +47,8 @@ public:
 
   std::size_t count(wait_report::kind what) {
     const std::lock_guard lock(mutex_);
-    return static_cast<std::size_t>(
-        std::count_if(all_.begin(), all_.end(), [&](const wait_report& one) { return one.what() == what; }));
+    return static_cast<std::size_t>(std::count_if(
+        all_.begin(), all_.end(), [&](const wait_report& one) { return one.what() == what; }));
   }
 
 private:

@@ -162,18 +162,12 @@ void dump_with_gdb() {
   ::prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
 #endif
   // Ended from outside where gdb hangs: while it is attached this thread stands still too.
-  const std::array<const char*, 13> command = {"timeout",
-                                               "--signal=KILL",
-                                               "30",
-                                               "gdb",
-                                               "-nx",
-                                               "-batch",
-                                               "-p",
-                                               process.c_str(),
-                                               "-ex",
-                                               "set print frame-arguments none",
-                                               "-ex",
-                                               "thread apply all backtrace 40",
+  const std::array<const char*, 13> command = {"timeout", "--signal=KILL",
+                                               "30",      "gdb",
+                                               "-nx",     "-batch",
+                                               "-p",      process.c_str(),
+                                               "-ex",     "set print frame-arguments none",
+                                               "-ex",     "thread apply all backtrace 40",
                                                nullptr};
   // Between fork and exec only calls that are safe after fork in a process with threads.
   const pid_t child = ::fork();

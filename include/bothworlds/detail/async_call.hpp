@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// One call of async_to_sync, without its types: a coroutine on some loop, and a thread that is blocked, or a
-// coroutine that is suspended, until it has ended.
+// One call of async_to_sync, without its types: a coroutine on some loop, and a thread that is
+// blocked, or a coroutine that is suspended, until it has ended.
 //
 // Who owns what:
-//   - the one who waits and the coroutine each own a reference, so that either may go first: a thread leaves early
-//     only when the loop is stopped or gone (outcome_ goes to `given_up`), and then never looks back;
-//   - the callable, its arguments, the result and the values that come back belong to the coroutine until outcome_ says `done`, then to the
-//     one who waits;
+//   - the one who waits and the coroutine each own a reference, so that either may go first: a
+//     thread leaves early only when the loop is stopped or gone (outcome_ goes to `given_up`), and
+//     then never looks back;
+//   - the callable, its arguments, the result and the values that come back belong to the coroutine
+//     until outcome_ says `done`, then to the one who waits;
 //   - signal_, timed_out_ and was_cancelled_ belong to the executor that the coroutine runs on.
 #pragma once
 
@@ -48,8 +49,8 @@ struct thread_state;
 BOTHWORLDS_API void intrusive_ptr_add_ref(const task_scope* scope) noexcept;
 BOTHWORLDS_API void intrusive_ptr_release(const task_scope* scope) noexcept;
 
-/// Throws misuse_error, running_loop, when the calling thread may not block. `what` is the function that was called,
-/// `name` what reports call this call of it; null: nothing.
+/// Throws misuse_error, running_loop, when the calling thread may not block. `what` is the function
+/// that was called, `name` what reports call this call of it; null: nothing.
 BOTHWORLDS_API void check_may_block(const char* what, std::source_location where, const char* name);
 
 /// options.name, copied for the life of the process; null if there is none.
@@ -59,15 +60,18 @@ class BOTHWORLDS_API async_call : public blocked_call {
 public:
   explicit async_call(std::source_location where) noexcept;
 
-  /// Runs the coroutine on the loop that the calling thread's situation asks for ("Where code runs"), and blocks
-  /// until it has ended. Throws what keeps it from being run; its own failure is in rethrow_failure(). The caller owns a
-  /// reference meanwhile. `elsewhere`: on this loop, which another thread drives, whatever the situation.
+  /// Runs the coroutine on the loop that the calling thread's situation asks for ("Where code
+  /// runs"), and blocks until it has ended. Throws what keeps it from being run; its own failure is
+  /// in rethrow_failure(). The caller owns a reference meanwhile. `elsewhere`: on this loop, which
+  /// another thread drives, whatever the situation.
   void block(const async_options& options, loop* elsewhere = nullptr);
 
-  /// Runs the coroutine below a coroutine with `executor`, on its loop; `ended` is called on it in the end. Any thread,
-  /// while what has that executor waits. Throws std::bad_alloc, and loop_stopped; then nothing was started.
-  void start_child(const asio::any_io_executor& executor, context_snapshot::pointer values, ref_ptr<task_scope> tasks,
-                   std::chrono::steady_clock::time_point deadline, continuation ended);
+  /// Runs the coroutine below a coroutine with `executor`, on its loop; `ended` is called on it in
+  /// the end. Any thread, while what has that executor waits. Throws std::bad_alloc, and
+  /// loop_stopped; then nothing was started.
+  void start_child(const asio::any_io_executor& executor, context_snapshot::pointer values,
+                   ref_ptr<task_scope> tasks, std::chrono::steady_clock::time_point deadline,
+                   continuation ended);
   /// Somebody awaits it, or will in vain: it was not made and forgotten.
   void awaited() noexcept { awaited_ = true; }
 
@@ -79,27 +83,34 @@ public:
   /// Destroys the callable and its arguments. After its end.
   virtual void discard() noexcept = 0;
 
-  /// Any thread. The coroutine's cancellation signal is emitted on its own executor, never from here.
+  /// Any thread. The coroutine's cancellation signal is emitted on its own executor, never from
+  /// here.
   void request_cancel(asio::cancellation_type type) noexcept override;
 
   std::source_location where() const noexcept { return where_; }
   const char* name() const noexcept { return name_; }
 
-  /// The coroutine: calls the callable, awaits it, stores its result. Called once, by what runs the call.
+  /// The coroutine: calls the callable, awaits it, stores its result. Called once, by what runs the
+  /// call.
   virtual asio::awaitable<void> run() = 0;
   /// When it is to be cancelled, and that this is now; on its executor.
   std::chrono::steady_clock::time_point deadline() const noexcept { return deadline_; }
   void time_is_over();
-  /// Its loop is to stop: cancels it, and an operation_aborted that comes of that is errc::loop_stopped. Any thread.
+  /// Its loop is to stop: cancels it, and an operation_aborted that comes of that is
+  /// errc::loop_stopped. Any thread.
   void cut() noexcept;
 
 protected:
   ~async_call() override;
 
-  /// The coroutine and its frame are gone. What still holds the call, such as a queued cancellation, does not use it.
-  bool has_ended() const noexcept { return outcome_.load(std::memory_order_acquire) == outcome::done; }
+  /// The coroutine and its frame are gone. What still holds the call, such as a queued
+  /// cancellation, does not use it.
+  bool has_ended() const noexcept {
+    return outcome_.load(std::memory_order_acquire) == outcome::done;
+  }
 
-  /// Throws what the coroutine threw; timed_out instead of an operation_aborted that the timeout caused.
+  /// Throws what the coroutine threw; timed_out instead of an operation_aborted that the timeout
+  /// caused.
   void rethrow_failure();
 
 private:
@@ -140,7 +151,9 @@ private:
   void wait(thread_state& thread, loop* owned, bool root);
   void park(lane& where);
   void falls_asleep(const loop* in) noexcept;
-  bool pending() const noexcept { return outcome_.load(std::memory_order_seq_cst) == outcome::pending; }
+  bool pending() const noexcept {
+    return outcome_.load(std::memory_order_seq_cst) == outcome::pending;
+  }
   void give_up(const error& why);
   error timeout_error() const;
 
@@ -165,7 +178,8 @@ private:
   op start_op_;
   op cancel_op_;
   std::atomic<unsigned> cancel_types_{0};  // any thread adds; the executor takes
-  std::atomic<bool> cancel_queued_{false};  // any thread: cancel_op_, or a function like it, is on its way
+  std::atomic<bool> cancel_queued_{
+      false};  // any thread: cancel_op_, or a function like it, is on its way
   std::atomic<start> start_{start::open};
   std::exception_ptr refusal_;  // of who refuses it, before start_ says so; then constant
   std::atomic<outcome> outcome_{outcome::pending};
@@ -175,9 +189,10 @@ private:
   asio::cancellation_signal* signal_ = nullptr;  // null: not begun yet, or ended
   asio::cancellation_signal own_signal_;         // of a fresh coroutine; the executor
   std::exception_ptr failure_;                   // the coroutine, then the one who waits
-  value_cell values_;                            // of the one who waits; when it has ended, the coroutine's
-  continuation then_;                            // a coroutine waits: called on the executor
-  std::atomic<const chain_node*> runs_on_{nullptr};  // the executor, once it has begun; lives as long as the call
+  value_cell values_;  // of the one who waits; when it has ended, the coroutine's
+  continuation then_;  // a coroutine waits: called on the executor
+  std::atomic<const chain_node*> runs_on_{
+      nullptr};  // the executor, once it has begun; lives as long as the call
 
   // Set before the call is published, then constant.
   std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
@@ -194,15 +209,17 @@ private:
   bool awaited_ = false;
   ref_ptr<lane> blocked_above_;  // a coroutine waits: the thread that is blocked above it, if any
   std::uint32_t epoch_above_ = 0;
-  ref_ptr<task_scope> tasks_;    // where its coroutine's tasks belong; null: nowhere, or see hosts_tasks_
+  ref_ptr<task_scope>
+      tasks_;  // where its coroutine's tasks belong; null: nowhere, or see hosts_tasks_
 
   // The blocked thread.
   std::exception_ptr gave_up_because_;
   std::chrono::steady_clock::time_point patience_ = std::chrono::steady_clock::time_point::max();
   bool stopped_before_ = false;
-  bool may_be_stopped_ = false;              // it was given a stop token
-  const async_call* outer_wait_ = nullptr;  // in which this thread is blocked further down its stack
-  std::int64_t asleep_since_ = 0;            // when it first slept; nanoseconds of the coarse clock
+  bool may_be_stopped_ = false;  // it was given a stop token
+  const async_call* outer_wait_ =
+      nullptr;                     // in which this thread is blocked further down its stack
+  std::int64_t asleep_since_ = 0;  // when it first slept; nanoseconds of the coarse clock
 };
 
 }  // namespace bothworlds::detail

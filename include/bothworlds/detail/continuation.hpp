@@ -10,8 +10,8 @@
 
 namespace bothworlds::detail {
 
-/// A move-only `void()` that is called at most once. What fits into two pointers is stored in place; the rest
-/// takes recycled memory when it is made, never when it is called.
+/// A move-only `void()` that is called at most once. What fits into two pointers is stored in
+/// place; the rest takes recycled memory when it is made, never when it is called.
 class continuation {
 public:
   continuation() = default;
@@ -74,18 +74,17 @@ private:
                                std::is_nothrow_move_constructible_v<T>;
 
   template <class T>
-  static constexpr actions in_place{
-      [](void* from, void* to) noexcept {
-        T* source = static_cast<T*>(from);
-        new (to) T(std::move(*source));
-        source->~T();
-      },
-      [](void* at) noexcept { static_cast<T*>(at)->~T(); },
-      [](void* at) {
-        T target(std::move(*static_cast<T*>(at)));
-        static_cast<T*>(at)->~T();
-        std::move(target)();
-      }};
+  static constexpr actions in_place{[](void* from, void* to) noexcept {
+                                      T* source = static_cast<T*>(from);
+                                      new (to) T(std::move(*source));
+                                      source->~T();
+                                    },
+                                    [](void* at) noexcept { static_cast<T*>(at)->~T(); },
+                                    [](void* at) {
+                                      T target(std::move(*static_cast<T*>(at)));
+                                      static_cast<T*>(at)->~T();
+                                      std::move(target)();
+                                    }};
 
   template <class T>
   static constexpr actions on_heap{

@@ -2,13 +2,15 @@
 //
 // One call of sync_to_async, without its types.
 //
-// Life: made and prepared on the awaiting loop, queued, claimed by one thread, run, completed by pushing itself
-// to the loop that awaits it, resumed there. Who owns what:
+// Life: made and prepared on the awaiting loop, queued, claimed by one thread, run, completed by
+// pushing itself to the loop that awaits it, resumed there. Who owns what:
 //   - until start() returns, everything belongs to the awaiting loop's thread;
-//   - from then on the callable and the result belong to whoever claimed the work, up to complete();
-//   - phase_ decides between completion, cancellation and abandonment: each is one compare-exchange.
-// Every thread that works on a crossing owns a reference; completion hands that reference to the loop, so the
-// completing thread touches nothing of it afterwards.
+//   - from then on the callable and the result belong to whoever claimed the work, up to
+//     complete();
+//   - phase_ decides between completion, cancellation and abandonment: each is one
+//     compare-exchange.
+// Every thread that works on a crossing owns a reference; completion hands that reference to the
+// loop, so the completing thread touches nothing of it afterwards.
 #pragma once
 
 #include <bothworlds/detail/blocked_call.hpp>
@@ -41,8 +43,8 @@ class BOTHWORLDS_API call_target : public ref_counted {
 public:
   /// Throws what keeps any call from being run there. On the awaiting loop.
   virtual void check(std::source_location where) const = 0;
-  /// Queues the call, whose coroutine has this node; null: none. Any thread. Throws what keeps it from being run; then
-  /// nothing was queued.
+  /// Queues the call, whose coroutine has this node; null: none. Any thread. Throws what keeps it
+  /// from being run; then nothing was queued.
   virtual void submit(crossing& call, const chain_node* awaiting) = 0;
   /// Takes it out of the queue, if it still stands there.
   virtual void withdraw(crossing& call) noexcept = 0;
@@ -68,7 +70,8 @@ struct BOTHWORLDS_API call_extras : ref_counted {
 
 /// sync_options, owned: what its pointers named has been copied.
 struct BOTHWORLDS_API call_options {
-  call_options(const sync_options& options, std::source_location where, ref_ptr<call_target> target = nullptr);
+  call_options(const sync_options& options, std::source_location where,
+               ref_ptr<call_target> target = nullptr);
 
   worker_pool* pool;
   std::source_location where;
@@ -78,17 +81,21 @@ struct BOTHWORLDS_API call_options {
 };
 
 /// Throws misuse_error, invalid_options: the callable handed to `bridge` at `where` is empty.
-[[noreturn]] BOTHWORLDS_API void refuse_empty_callable(const char* bridge, std::source_location where);
+[[noreturn]] BOTHWORLDS_API void refuse_empty_callable(const char* bridge,
+                                                       std::source_location where);
 
 class BOTHWORLDS_API crossing : public work, public suspension {
 public:
-  /// Finds out where the awaiting coroutine runs and where the callable is to run. On the awaiting thread,
-  /// before anything has been published. Throws error (pool_closed, forked_child, …) and std::bad_alloc.
+  /// Finds out where the awaiting coroutine runs and where the callable is to run. On the awaiting
+  /// thread, before anything has been published. Throws error (pool_closed, forked_child, …) and
+  /// std::bad_alloc.
   void prepare(const asio::any_io_executor& awaiting);
 
-  /// Publishes the call; `resume` is called on the awaiting loop once the result is there. On the awaiting
-  /// thread, after prepare(), once.
-  void start(continuation resume, asio::cancellation_slot slot) noexcept { suspend(std::move(resume), slot); }
+  /// Publishes the call; `resume` is called on the awaiting loop once the result is there. On the
+  /// awaiting thread, after prepare(), once.
+  void start(continuation resume, asio::cancellation_slot slot) noexcept {
+    suspend(std::move(resume), slot);
+  }
 
   /// Cancellation of the awaiting operation; on the awaiting loop, while it waits or later.
   void cancel(asio::cancellation_type type) noexcept;
@@ -102,12 +109,13 @@ public:
   /// The innermost limiter token of the chain below this call. On the callable's thread.
   ref_ptr<limiter_token> chain_token() const noexcept;
 
-  /// Goes on with a call that has waited for its limiter's token and now holds it; with the next one, where that call
-  /// fails. Any thread. Null: nothing to do.
+  /// Goes on with a call that has waited for its limiter's token and now holds it; with the next
+  /// one, where that call fails. Any thread. Null: nothing to do.
   static void grant(ref_ptr<crossing> next) noexcept;
 
-  /// While the callable is blocked in `inner`, cancellations go there. A cancellation that came before any call
-  /// could take it is handed to the first one: none is lost. On the callable's thread.
+  /// While the callable is blocked in `inner`, cancellations go there. A cancellation that came
+  /// before any call could take it is handed to the first one: none is lost. On the callable's
+  /// thread.
   void attach(blocked_call& inner) noexcept;
   void detach() noexcept;
 
@@ -156,21 +164,23 @@ private:
   void cancel_inner(asio::cancellation_type type) noexcept;
 
   const call_options options_;
-  ref_ptr<worker_pool_core> pool_;      // set by prepare(), then constant; null: it does not run on a pool
-  ref_ptr<limiter_token> token_;        // set by prepare(), its own; dispatch() may take one of a call above instead
-  ref_ptr<lane> helper_;                // dispatch(), then constant; where this may stand as an offer
+  ref_ptr<worker_pool_core>
+      pool_;  // set by prepare(), then constant; null: it does not run on a pool
+  ref_ptr<limiter_token>
+      token_;  // set by prepare(), its own; dispatch() may take one of a call above instead
+  ref_ptr<lane> helper_;  // dispatch(), then constant; where this may stand as an offer
   std::unique_ptr<interruption> interruption_;  // likewise; only with cancel_policy::interrupt
-  value_cell values_;                   // the awaiting loop until it is queued; then with failure_
-  std::exception_ptr failure_;          // who runs it, then the awaiting loop
-  blocked_call* inner_ = nullptr;         // inner_mutex_; kept alive by the thread that waits for it
+  value_cell values_;              // the awaiting loop until it is queued; then with failure_
+  std::exception_ptr failure_;     // who runs it, then the awaiting loop
+  blocked_call* inner_ = nullptr;  // inner_mutex_; kept alive by the thread that waits for it
   asio::cancellation_type undelivered_ = asio::cancellation_type::none;  // inner_mutex_
   spin_mutex inner_mutex_;
   std::atomic<phase> phase_{phase::pending};
   std::atomic<queue> queue_{queue::none};  // dispatch()
-  bool interrupted_ = false;            // who runs it
-  bool runs_on_loop_ = false;           // set before it runs
-  bool withdrawn_ = false;              // the awaiting loop
-  bool abandoned_ = false;              // the awaiting loop
+  bool interrupted_ = false;               // who runs it
+  bool runs_on_loop_ = false;              // set before it runs
+  bool withdrawn_ = false;                 // the awaiting loop
+  bool abandoned_ = false;                 // the awaiting loop
 };
 
 }  // namespace bothworlds::detail

@@ -22,9 +22,10 @@ namespace bothworlds::detail {
 
 template <class R>
 struct offload_signature {
-  static_assert(std::is_default_constructible_v<R>,
-                "async_offload: the result needs a default constructor, for the case that there is an "
-                "exception: return std::optional, or use sync_to_async");
+  static_assert(
+      std::is_default_constructible_v<R>,
+      "async_offload: the result needs a default constructor, for the case that there is an "
+      "exception: return std::optional, or use sync_to_async");
   using type = void(std::exception_ptr, R);
 };
 template <>
@@ -46,7 +47,8 @@ void complete_offload(Handler& handler, std::exception_ptr failure, sync_call_re
 template <class R, class Handler>
 class offload_completion {
 public:
-  offload_completion(Handler handler, ref_ptr<sync_call_result<R>> call, const asio::any_io_executor& on)
+  offload_completion(Handler handler, ref_ptr<sync_call_result<R>> call,
+                     const asio::any_io_executor& on)
       : handler_(std::move(handler)),
         call_(std::move(call)),
         work_(asio::prefer(on, asio::execution::outstanding_work.tracked)) {}

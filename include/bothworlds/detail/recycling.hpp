@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Memory for the states of crossings: freed blocks wait on the freeing thread for the next call of the same
-// size, so that a warm call allocates nothing.
+// Memory for the states of crossings: freed blocks wait on the freeing thread for the next call of
+// the same size, so that a warm call allocates nothing.
 #pragma once
 
 #include <bothworlds/config.hpp>

@@ -8,13 +8,15 @@
 
 namespace bothworlds::detail {
 
-/// What the far side of a crossing gets for a result of type R: references become reference_wrappers.
+/// What the far side of a crossing gets for a result of type R: references become
+/// reference_wrappers.
 template <class R>
 using crossing_result_t =
     std::conditional_t<std::is_lvalue_reference_v<R>,
                        std::reference_wrapper<std::remove_reference_t<R>>, std::remove_cvref_t<R>>;
 
-/// Room for one result that one thread stores and, later, another one takes. R needs no default constructor.
+/// Room for one result that one thread stores and, later, another one takes. R needs no default
+/// constructor.
 template <class R>
 class result_slot {
 public:

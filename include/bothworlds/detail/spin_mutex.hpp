@@ -7,8 +7,8 @@
 
 namespace bothworlds::detail {
 
-/// One byte, for critical sections of a few instructions that call nothing. Yields when it has to wait long, so
-/// that it also makes progress on one CPU.
+/// One byte, for critical sections of a few instructions that call nothing. Yields when it has to
+/// wait long, so that it also makes progress on one CPU.
 class BOTHWORLDS_API spin_mutex {
 public:
   void lock() noexcept {

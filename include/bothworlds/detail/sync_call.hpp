@@ -21,12 +21,16 @@
 
 namespace bothworlds::detail {
 
-/// True for a null function pointer, member pointer or std::function; false for what cannot be empty.
+/// True for a null function pointer, member pointer or std::function; false for what cannot be
+/// empty.
 template <class F>
 bool is_empty_callable(const F& callable) {
   if constexpr (std::is_pointer_v<F> || std::is_member_pointer_v<F>)
     return callable == nullptr;
-  else if constexpr (requires { { !callable } -> std::same_as<bool>; { callable == nullptr } -> std::same_as<bool>; })
+  else if constexpr (requires {
+                       { !callable } -> std::same_as<bool>;
+                       { callable == nullptr } -> std::same_as<bool>;
+                     })
     return callable == nullptr;
   else
     return false;
@@ -63,7 +67,8 @@ template <class F, class... Args>
 inline constexpr bool takes_stop_token_v = std::is_invocable_v<F, std::stop_token, Args...>;
 
 template <class F, class... Args>
-using sync_result_t = typename sync_call_traits<takes_stop_token_v<F, Args...>, F, Args...>::type::type;
+using sync_result_t =
+    typename sync_call_traits<takes_stop_token_v<F, Args...>, F, Args...>::type::type;
 
 /// F and Args are decayed.
 template <class F, class... Args>
@@ -75,7 +80,8 @@ class sync_call final : public sync_call_result<crossing_result_t<sync_result_t<
 public:
   template <class G, class... As>
   explicit sync_call(const call_options& options, G&& callable, As&&... args)
-      : base(options), payload_(std::in_place, std::forward<G>(callable), std::forward<As>(args)...) {}
+      : base(options),
+        payload_(std::in_place, std::forward<G>(callable), std::forward<As>(args)...) {}
 
 private:
   ~sync_call() override = default;
@@ -89,7 +95,8 @@ private:
   decltype(auto) call(std::index_sequence<I...>) {
     auto& [callable, arguments] = *payload_;
     if constexpr (stoppable)
-      return std::invoke(std::move(callable), stop_.get_token(), std::get<I>(std::move(arguments))...);
+      return std::invoke(std::move(callable), stop_.get_token(),
+                         std::get<I>(std::move(arguments))...);
     else
       return std::invoke(std::move(callable), std::get<I>(std::move(arguments))...);
   }
@@ -127,8 +134,8 @@ BOTHWORLDS_COROUTINE_TEMPLATES_BEGIN
 template <class R>
 asio::awaitable<R> await_crossing(ref_ptr<sync_call_result<R>> call) {
   call->prepare(co_await asio::this_coro::executor);
-  co_await asio::async_initiate<const asio::deferred_t&, void()>(start_crossing(), asio::deferred,
-                                                                 static_cast<crossing*>(call.get()));
+  co_await asio::async_initiate<const asio::deferred_t&, void()>(
+      start_crossing(), asio::deferred, static_cast<crossing*>(call.get()));
   co_return call->take();
 }
 

@@ -14,8 +14,9 @@ namespace bothworlds::detail {
 class lane;
 class worker_pool_core;
 
-/// Something that some thread is to run once. It may stand in the queue of a pool and, as an offer to a thread
-/// that is blocked higher up in the same chain, in that thread's lane; whoever claims it decides its fate.
+/// Something that some thread is to run once. It may stand in the queue of a pool and, as an offer
+/// to a thread that is blocked higher up in the same chain, in that thread's lane; whoever claims
+/// it decides its fate.
 class BOTHWORLDS_API work : public ref_counted {
 public:
   using hook = boost::intrusive::list_member_hook<>;
@@ -43,11 +44,13 @@ private:
   friend class wait_graph;
   friend class worker_pool_core;
 
-  hook pool_hook_;               // the pool's mutex
+  hook pool_hook_;                    // the pool's mutex
   std::atomic<bool> in_pool_{false};  // the pool's mutex to write: it stands in the queue
-  hook lane_hook_;               // the lane's mutex
-  bool waits_knowingly_ = false;  // the pool's mutex: who queued it was told that no worker was free
-  std::int64_t queued_at_ = 0;   // the mutex of the pool, or else the lane; nanoseconds of the coarse clock
+  hook lane_hook_;                    // the lane's mutex
+  bool waits_knowingly_ =
+      false;  // the pool's mutex: who queued it was told that no worker was free
+  std::int64_t queued_at_ =
+      0;  // the mutex of the pool, or else the lane; nanoseconds of the coarse clock
   const std::source_location where_;
   std::atomic<bool> claimed_{false};  // any thread
   void* lane_queue_ = nullptr;        // the lane's mutex: the queue there in which this stands
