@@ -122,6 +122,7 @@ void loop::wake() noexcept {
 void loop::execute(ref_ptr<const chain_node> node, continuation function, bool may_run_now) {
   if (may_run_now && turns_here()) {
     thread_record::stirs();
+    begins_step();  // Asio may just have woken in sleep()
     const node_scope scope(node.get());
     try {
       function();
@@ -212,6 +213,7 @@ void loop::turn(const driver& until) noexcept {
     for (int count = 0; count < queue_batch; ++count) {
       loop_op* const op = next_ready();
       if (!op) break;
+      begins_step();
       op->run_(op, true);
       if (until.should_leave()) return;
     }
@@ -229,6 +231,7 @@ std::size_t loop::poll_asio() noexcept {
   constexpr std::size_t batch = 16;
   std::size_t handled = 0;
   while (handled < batch) {
+    begins_step();
     try {
       if (io_->poll_one() == 0) break;
     } catch (...) {
@@ -247,6 +250,7 @@ bool loop::sleep(const driver& until) noexcept {
   // more than they do.
   constexpr std::chrono::milliseconds help_after{1};
   bool useful = false;
+  rests();
   until.about_to_sleep(*this);
   sleeping_.store(true, std::memory_order_seq_cst);
   if (!has_arrivals() && !until.should_leave()) {
@@ -350,9 +354,12 @@ turning_scope::turning_scope(loop& driven) noexcept
       values_(nullptr),
       outer_blocking_(std::exchange(thread_.blocking, nullptr)) {
   driven_.turned_by_.store(&thread_, std::memory_order_release);
+  if (debug_mode()) watched_.emplace(driven_);
 }
 
 turning_scope::~turning_scope() {
+  watched_.reset();
+  driven_.rests();
   driven_.turned_by_.store(nullptr, std::memory_order_release);
   thread_.driving = outer_;
   thread_.node = outer_node_;

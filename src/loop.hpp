@@ -16,6 +16,7 @@
 
 #include "asio_internals.hpp"
 #include "chain.hpp"
+#include "loop_watch.hpp"
 #include "thread_state.hpp"
 
 #include <bothworlds/detail/loop_op.hpp>
@@ -109,6 +110,9 @@ public:
   const thread_state* turned_by() const noexcept {
     return turned_by_.load(std::memory_order_acquire);
   }
+  /// The number of the step the driver is in, or was in before it rested: see is_within_step().
+  std::uint64_t step() const noexcept { return step_.load(std::memory_order_relaxed); }
+  static bool is_within_step(std::uint64_t step) noexcept { return step % 2 != 0; }
 
 private:
   friend class turning_scope;
@@ -125,6 +129,8 @@ private:
   bool has_arrivals() const noexcept {
     return arrivals_.load(std::memory_order_seq_cst) != nullptr;
   }
+  void begins_step() noexcept { step_.store((step() | 1) + 2, std::memory_order_relaxed); }
+  void rests() noexcept { step_.store((step() | 1) + 1, std::memory_order_relaxed); }
   std::size_t poll_asio() noexcept;
   bool sleep(const driver& until) noexcept;
   bool help_out() noexcept;
@@ -146,6 +152,7 @@ private:
   std::atomic<bool> wake_posted_{false};  // a wake-up is in Asio's queue: wake_storage_ is taken
   alignas(std::max_align_t) std::byte wake_storage_[128];
   std::atomic<const thread_state*> turned_by_{nullptr};  // the driver writes
+  std::atomic<std::uint64_t> step_{0};                   // the driver writes
   loop_op* ready_ = nullptr;         // driver: taken from arrivals_, oldest first
   loop_memory memory_;               // driver
   short_wait short_wait_;            // driver: for calls that are about to come back
@@ -173,7 +180,8 @@ private:
   const chain_node* const outer_node_;
   const cell_scope values_;
   class may_block_scope* const
-      outer_blocking_;  // of the blocking code below: handlers are not part of it
+      outer_blocking_;                   // of the blocking code below: handlers are not part of it
+  std::optional<watched_turn> watched_;  // in debug mode
 };
 
 }  // namespace bothworlds::detail

@@ -20,6 +20,7 @@
 #include <source_location>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 #include <unistd.h>
 
@@ -55,6 +56,16 @@ std::string said_during(F body) {
   char text[1024];
   while (const std::size_t got = std::fread(text, 1, sizeof text, file)) said.append(text, got);
   std::fclose(file);
+  return said;
+}
+
+/// Within that body.
+std::string said_so_far() {
+  std::string said;
+  char text[1024];
+  for (::ssize_t got;
+       (got = ::pread(STDERR_FILENO, text, sizeof text, static_cast<::off_t>(said.size()))) > 0;)
+    said.append(text, static_cast<std::size_t>(got));
   return said;
 }
 
@@ -205,6 +216,51 @@ TEST_CASE("a call that leaves work behind on its loop is reported; what it has w
     const bool gone = co_await comes_true_on_loop([&] { return ended; });
     CHECK(gone);
   })();
+}
+
+TEST_CASE(
+    "blocked_loop: a blocking call inside a coroutine is reported with the line that blocks") {
+  // Beside it, and for as long: a loop that has nothing to do, and blocking code on the thread of a
+  // loop that has been handed over. Neither is to blame.
+  gate enough;
+  const auto wait_beside = [&](const bothworlds::sync_options& options) {
+    return std::thread([&enough, options] {
+      async_to_sync([&]() -> awaitable<void> {
+        auto wait = sync_to_async([&] { enough.wait(); }, options);
+        co_await wait();
+      })();
+    });
+  };
+  std::thread idle_loop = wait_beside({});
+  std::thread handed_over = wait_beside({.thread_sensitive = true});
+  std::string where;
+  const std::string said = said_during([&] {
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    std::thread releases([&] {
+      comes_true([] { return !said_so_far().empty(); });
+      CHECK(::write(ends[1], "x", 1) == 1);
+    });
+    async_to_sync([&]() -> awaitable<void> {
+      char byte = 0;
+      co_await yield_to_loop();
+      const auto got = ::read(ends[0], &byte, 1);
+      where = place(1);
+      CHECK(got == 1);
+    })();
+    releases.join();
+    comes_true([] { return has(said_so_far(), "goes on, after"); });
+    ::close(ends[0]);
+    ::close(ends[1]);
+  });
+  enough.open();
+  INFO(said);
+  CHECK(has(said, "has been in one step"));
+  CHECK(has(said, where.substr(where.rfind('/'))));
+  CHECK(has(said, "goes on, after"));
+  CHECK(said.find("has been in one step") == said.rfind("has been in one step"));
+  handed_over.join();
+  idle_loop.join();
 }
 
 TEST_CASE("errors of a group that nothing can carry are reported, all but the first") {

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "loop_watch.hpp"
+
+#include "describe.hpp"
+#include "loop.hpp"
+#include "per_process.hpp"
+#include "source_lines.hpp"
+#include "thread_cache.hpp"
+#include "thread_stack.hpp"
+#include "unhandled.hpp"
+
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace bothworlds::detail {
+namespace {
+
+constexpr std::chrono::milliseconds interval{25};
+constexpr unsigned looks_of_a_blocked_loop = 4;
+constexpr std::size_t most_lines = 12;
+
+std::chrono::nanoseconds cpu_time_of(::pthread_t thread) noexcept {
+  ::clockid_t clock = {};
+  ::timespec used = {};
+  if (::pthread_getcpuclockid(thread, &clock) != 0 || ::clock_gettime(clock, &used) != 0) return {};
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+}
+
+// It has a CPU, or could use one.
+bool is_runnable(int kernel_id) {
+  std::ifstream stat("/proc/self/task/" + std::to_string(kernel_id) + "/stat");
+  std::string line;
+  std::getline(stat, line);
+  const auto name_end = line.rfind(") ");
+  return name_end != std::string::npos && line.compare(name_end + 2, 1, "R") == 0;
+}
+
+/// `blocked`: the loop.
+void tell_blocked(const std::string& blocked, const std::vector<void*>& stack) {
+  std::string text = "bothworlds: " + blocked + " has been in one step for 0.1 s\n";
+  std::size_t told = 0;
+  for (const source_line& line : source_lines(stack)) {
+    // Below are the loop and who turns it.
+    if (told != 0 && (line.function.starts_with("bothworlds::detail::") || told == most_lines))
+      break;
+    if (!line.of_program) continue;
+    text += (told++ == 0 ? "  at   " : "  from ") + line.file;
+    text += (line.function.empty() ? "" : " in " + line.function) + "\n";
+  }
+  if (told == 0) text += "  at   code that could not be looked at\n";
+  text +=
+      "  why  a call there blocks, or computes, and nothing else on the loop goes on meanwhile\n"
+      "  fix  co_await sync_to_async(f)(...) gives the call a thread\n";
+  std::fputs(text.c_str(), stderr);
+}
+
+}  // namespace
+
+class loop_watch {
+public:
+  /// Throws std::bad_alloc and what starting a thread throws.
+  void add(watched_turn& turn);
+  void remove(watched_turn& turn) noexcept;
+
+private:
+  class watching;
+  using turns = boost::intrusive::list<
+      watched_turn,
+      boost::intrusive::member_hook<watched_turn, boost::intrusive::list_member_hook<>,
+                                    &watched_turn::hook_>,
+      boost::intrusive::constant_time_size<false>>;
+  struct blocked_loop {
+    std::string title;
+    std::vector<void*> stack;
+  };
+
+  void look_while_there_are_turns() noexcept;
+  bool look();
+  static bool is_blocked(watched_turn& turn);
+  static std::string title(const watched_turn& turn);
+  void over(watched_turn& turn);
+
+  std::mutex mutex_;
+  turns turns_;                    // mutex_
+  std::vector<std::string> over_;  // mutex_: to be told, by the thread that told of the beginning
+  bool on_ = false;                // mutex_: a thread looks
+};
+
+namespace {
+
+per_process<loop_watch> the_watch;
+
+}  // namespace
+
+class loop_watch::watching final : public work {
+public:
+  explicit watching(loop_watch& owner) noexcept
+      : work(std::source_location::current()), owner_(owner) {}
+  void run() noexcept override {
+    const ref_ptr<watching> self(this, false);
+    owner_.look_while_there_are_turns();
+  }
+  void refuse(std::exception_ptr) noexcept override { const ref_ptr<watching> self(this, false); }
+
+private:
+  loop_watch& owner_;
+};
+
+void loop_watch::add(watched_turn& turn) {
+  const std::lock_guard lock(mutex_);
+  if (!on_) {
+    const ref_ptr<watching> next(new watching(*this));
+    thread_cache().submit(*next, false);
+    on_ = true;
+  }
+  turns_.push_back(turn);
+}
+
+void loop_watch::remove(watched_turn& turn) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!turn.hook_.is_linked()) return;
+  turns_.erase(turns_.iterator_to(turn));
+  try {
+    over(turn);
+  } catch (...) {
+    report_unhandled("the look for blocked loops");
+  }
+}
+
+void loop_watch::look_while_there_are_turns() noexcept {
+  parker pause;
+  for (bool more = true; more;) {
+    pause.park_until(parker::clock::now() + interval);
+    try {
+      more = look();
+    } catch (...) {
+      report_unhandled("the look for blocked loops");
+    }
+  }
+}
+
+// False: there is nothing to look at any more.
+bool loop_watch::look() {
+  std::vector<blocked_loop> blocked;
+  std::vector<std::string> over_now;
+  {
+    // While it is held no thread leaves its turn: those that are asked for their stack are alive.
+    const std::lock_guard lock(mutex_);
+    for (watched_turn& turn : turns_) {
+      const std::uint64_t step = turn.loop_.step();
+      if (step != turn.step_) {
+        over(turn);
+        turn.step_ = step;
+        turn.looks_ = 0;
+        turn.since_ = std::chrono::steady_clock::now();
+        turn.cpu_time_ = cpu_time_of(turn.thread_);
+      } else if (loop::is_within_step(step) && is_blocked(turn) &&
+                 ++turn.looks_ == looks_of_a_blocked_loop) {
+        blocked.push_back({title(turn), stack_of(turn.thread_)});
+      }
+    }
+    over_now = std::exchange(over_, {});
+    if (turns_.empty() && blocked.empty() && over_now.empty()) return on_ = false;
+  }
+  for (const std::string& text : over_now) std::fputs(text.c_str(), stderr);
+  for (const blocked_loop& one : blocked) tell_blocked(one.title, one.stack);
+  return true;
+}
+
+// Since the last look, at which it was at the same step.
+bool loop_watch::is_blocked(watched_turn& turn) {
+  const std::chrono::nanoseconds before = std::exchange(turn.cpu_time_, cpu_time_of(turn.thread_));
+  return turn.cpu_time_ - before > interval / 2 || !is_runnable(turn.kernel_id_);
+}
+
+std::string loop_watch::title(const watched_turn& turn) {
+  char name[16] = {};
+  ::pthread_getname_np(turn.thread_, name, sizeof name);
+  return std::string("the loop of thread '") + name + "' (" + std::to_string(turn.kernel_id_) + ")";
+}
+
+// Under mutex_. The step that `turn` was in at the last look is over.
+void loop_watch::over(watched_turn& turn) {
+  if (turn.looks_ < looks_of_a_blocked_loop) return;
+  turn.looks_ = 0;
+  over_.push_back("bothworlds: " + title(turn) + " goes on, after " +
+                  in_seconds(std::chrono::steady_clock::now() - turn.since_) + "\n");
+}
+
+watched_turn::watched_turn(const loop& turned) noexcept
+    : loop_(turned),
+      thread_(::pthread_self()),
+      kernel_id_(static_cast<int>(::syscall(SYS_gettid))) {
+  show_stack_of_this_thread();
+  try {
+    the_watch.get().add(*this);
+  } catch (...) {
+    // No memory or no thread to watch with: this turn goes unwatched.
+  }
+}
+
+watched_turn::~watched_turn() {
+  if (loop_watch* const watch = the_watch.find()) watch->remove(*this);
+}
+
+}  // namespace bothworlds::detail
