@@ -13,6 +13,10 @@ std::string describe(const std::source_location& where);
 /// `bridge "name" at file:line`; without the name where it is null.
 std::string describe_call(const char* bridge, const char* name, const std::source_location& where);
 
+/// `function` as its author named it: g++ calls the body of a coroutine
+/// "f(int) (f's mangled name.Frame*) [clone .actor]".
+std::string without_coroutine_frame(const std::string& function);
+
 /// "1.5 s".
 std::string in_seconds(std::chrono::nanoseconds time);
 

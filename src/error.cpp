@@ -6,8 +6,6 @@
 #include <boost/asio/error.hpp>
 
 #include <csignal>
-#include <cstdio>
-#include <string_view>
 
 namespace bothworlds {
 namespace {
@@ -15,7 +13,7 @@ namespace {
 std::string full_report(const std::source_location& where, const std::string& summary,
                         const std::string& advice) {
   std::string report = "bothworlds: " + summary + "\n  at   " + detail::describe(where) + " in " +
-                       where.function_name() + "\n" + advice;
+                       detail::without_coroutine_frame(where.function_name()) + "\n" + advice;
   if (report.back() != '\n') report += '\n';
   return report;
 }
@@ -80,25 +78,4 @@ interrupted::interrupted(int signal, std::source_location where)
       signal_(signal) {}
 interrupted::~interrupted() = default;
 
-namespace detail {
-
-std::string describe(const std::source_location& where) {
-  const std::string_view file = where.file_name();
-  if (file.empty()) return "an unknown place";
-  return std::string(file) + ":" + std::to_string(where.line());
-}
-
-std::string describe_call(const char* bridge, const char* name, const std::source_location& where) {
-  std::string text = bridge;
-  if (name) text += std::string(" \"") + name + "\"";
-  return text + " at " + describe(where);
-}
-
-std::string in_seconds(std::chrono::nanoseconds time) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f s", std::chrono::duration<double>(time).count());
-  return text;
-}
-
-}  // namespace detail
 }  // namespace bothworlds

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "source_lines.hpp"
 
+#include "describe.hpp"
+
 #include <array>
 #include <cstdint>
 #include <cstdio>
@@ -87,18 +89,6 @@ std::map<std::uintptr_t, functions_at> ask_addr2line(const std::string& module,
   return known;
 }
 
-// g++ names the body of a coroutine "f(int) (f's mangled name.Frame*) [clone .actor]".
-std::string without_frame(std::string function) {
-  const std::size_t frame = function.rfind(".Frame*)");
-  if (frame == std::string::npos) return function;
-  std::size_t at = frame + std::string_view(".Frame*)").size() - 1;
-  for (int open = 1; open != 0 && at != 0;) {
-    --at;
-    open += function[at] == ')' ? 1 : function[at] == '(' ? -1 : 0;
-  }
-  return function.substr(0, at);
-}
-
 bool is_of_program(const source_line& line, const std::string& module) {
   const std::string name = std::filesystem::path(module).filename().string();
   for (const std::string_view library :
@@ -129,7 +119,7 @@ std::vector<source_line> source_lines(const std::vector<void*>& stack) {
     functions_at& functions = known[place.path][place.offset];
     if (functions.empty()) functions.emplace_back("??", "??");
     for (const auto& [function, file] : functions) {
-      source_line line{without_frame(function), file, false};
+      source_line line{without_coroutine_frame(function), file, false};
       // "file:line (discriminator 3)"
       line.file = line.file.substr(0, line.file.find(" ("));
       if (line.function == "??") line.function.clear();

@@ -23,7 +23,7 @@ std::string message_of(const std::exception_ptr& failure) {
 void tell(std::source_location where, const char* what, const std::string& more) noexcept {
   try {
     const std::string text = std::string("bothworlds: ") + what + "\n  at   " + describe(where) +
-                             " in " + where.function_name() + "\n" + more;
+                             " in " + without_coroutine_frame(where.function_name()) + "\n" + more;
     std::fputs(text.c_str(), stderr);
   } catch (...) {
     std::fprintf(stderr, "bothworlds: %s\n  at   %s:%u\n", what, where.file_name(),

@@ -364,6 +364,45 @@ def _():
             check(out == "53 lines were said.\n", out)
         finally:
             server.kill()
+def line_of(example, text):
+    """Where the example's source has that text, as reports write it."""
+    source = pathlib.Path(__file__).parents[2] / "examples" / f"{example}.cpp"
+    for number, line in enumerate(source.read_text().splitlines(), 1):
+        if text in line:
+            return f"examples/{example}.cpp:{number}"
+    raise AssertionError(f"'{text}' is not in {source}")
+
+
+def run_debugging(name, value):
+    return run(binary(name), env=dict(os.environ, BOTHWORLDS_DEBUG=value))
+
+
+@case("blocked_loop: the line at which a coroutine blocks its loop is told")
+def _():
+    result = run_debugging("blocked_loop", "1")
+    check(result.returncode == 0 and result.stdout == "42\n", result)
+    check(result.stderr.count("has been in one step") == 1, result.stderr)
+    check(line_of("blocked_loop", "sleep_for(500ms)") in result.stderr, result.stderr)
+    check(line_of("blocked_loop", "const int badly") in result.stderr, result.stderr)
+    check(run_debugging("blocked_loop", "0").stderr == "")
+
+
+@case("never_awaited: where a call was made that nobody awaited is told")
+def _():
+    result = run_debugging("never_awaited", "1")
+    check(result.returncode == 0 and result.stdout == "done\n", result)
+    check(line_of("never_awaited", "auto saving") in result.stderr, result.stderr)
+    check(run_debugging("never_awaited", "0").stderr == "")
+
+
+@case("never_retrieved: a failed task that nobody joined is told, with its error and its place")
+def _():
+    result = run_debugging("never_retrieved", "0")
+    check(result.returncode == 0 and result.stdout == "done\n", result)
+    check("nobody at the door" in result.stderr, result.stderr)
+    check(line_of("never_retrieved", "co_await create_task") in result.stderr, result.stderr)
+
+
 @case("two_tasks: the second task does not wait for the first one's two seconds")
 def _():
     begin = time.monotonic()
@@ -697,7 +736,6 @@ def _():
             ) as process:  # fmt: skip
                 while "Measuring" not in process.stdout.readline():
                     pass
-                time.sleep(0.5)
                 process.send_signal(number)
                 out, err = process.communicate(timeout=PATIENCE)
             check(process.returncode == 128 + number, process.returncode, out, err)
