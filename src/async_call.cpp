@@ -249,12 +249,6 @@ void async_call::wait(thread_state& thread, loop* owned, bool root) {
     lane& where;
     const bool takes_offers;
   };
-  // For the wait-for graph: what this thread is blocked in, innermost first.
-  struct wait_scope {
-    thread_state& thread;
-    const async_call* const outer;
-    ~wait_scope() { thread.waiting = outer; }
-  } const waiting{thread, outer_wait_ = std::exchange(thread.waiting, this)};
   blocked_thread blocked(thread, mine);
   const blocking_driver until(*this, mine, blocked.takes_offers());
   bool driving = root;
@@ -342,8 +336,12 @@ bool async_call::refuse(std::exception_ptr why) noexcept {
   if (!claim(start::refused)) return false;
   const ref_ptr<lane> waiter = waiter_;
   outcome expected = outcome::pending;
-  if (outcome_.compare_exchange_strong(expected, outcome::given_up, std::memory_order_acq_rel))
+  if (!outcome_.compare_exchange_strong(expected, outcome::given_up, std::memory_order_acq_rel))
+    return true;
+  if (waiter)
     waiter->wake();
+  else
+    then_();
   return true;
 }
 

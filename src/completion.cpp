@@ -2,7 +2,10 @@
 #include "completion.hpp"
 
 #include "blocked_thread.hpp"
+#include "thread_record.hpp"
 #include "thread_state.hpp"
+
+#include <bothworlds/detail/async_call.hpp>
 
 #include <mutex>
 
@@ -22,7 +25,7 @@ void completion::set() noexcept {
   }
 }
 
-bool completion::wait_until(clock::time_point deadline) {
+bool completion::wait_until(clock::time_point deadline, async_call* waited_for) {
   if (is_set()) return true;
   thread_state& thread = this_thread_state();
   if (!thread.own_lane) thread.own_lane = new lane(lane::kind::of_a_thread);
@@ -36,12 +39,16 @@ bool completion::wait_until(clock::time_point deadline) {
   blocked_thread blocked(thread, mine);
   bool late = false;
   while (!is_set() && !late) {
-    if (work* item = blocked.next())
+    if (work* item = blocked.next()) {
       blocked.run(item);
-    else if (deadline == clock::time_point::max())
+      continue;
+    }
+    if (waited_for) waited_for->falls_asleep(nullptr);
+    if (deadline == clock::time_point::max())
       mine.parking().park();
     else
       late = !mine.parking().park_until(deadline);
+    if (waited_for) thread_record::wakes_up();
   }
   const std::lock_guard lock(mutex_);
   if (self.hook.is_linked()) waiters_.erase(waiters_.iterator_to(self));

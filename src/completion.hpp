@@ -12,6 +12,8 @@
 
 namespace bothworlds::detail {
 
+class async_call;
+
 /// Something that happens once. Threads that wait for it serve their chains meanwhile.
 class completion {
 public:
@@ -21,9 +23,10 @@ public:
   /// Any thread, any number of times. Who calls it keeps this alive: those who wait may go before
   /// it returns.
   void set() noexcept;
-  /// False: `deadline` has passed first.
-  bool wait_until(clock::time_point deadline);
-  void wait() { wait_until(clock::time_point::max()); }
+  /// False: `deadline` has passed first. `waited_for`: the call whose end this is, for the wait-for
+  /// graph; null: none, or there is a deadline.
+  bool wait_until(clock::time_point deadline, async_call* waited_for = nullptr);
+  void wait(async_call* waited_for = nullptr) { wait_until(clock::time_point::max(), waited_for); }
 
 private:
   struct waiter {

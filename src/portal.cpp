@@ -83,7 +83,7 @@ public:
   portal_task(portal_core& portal, ref_ptr<async_call> what) noexcept
       : core(&portal), call(std::move(what)) {}
 
-  /// On the loop, or where it was found to be closed.
+  /// On the loop, or where it was found to be closed, or where a deadlock was.
   void end() noexcept {
     if (flags.fetch_or(end_seen, std::memory_order_acq_rel) & drop_seen) report();
     ended.set();
@@ -290,7 +290,10 @@ bool wait_for_end(portal_task& task, std::chrono::steady_clock::duration limit, 
   };
   if (caller) caller->attach(*task.call);
   const attachment attached{caller};
-  if (limit == no_timeout) return task.ended.wait_until(completion::clock::time_point::max());
+  if (limit == no_timeout) {
+    task.ended.wait(task.call.get());
+    return true;
+  }
   return task.ended.wait_until(completion::clock::now() + limit);
 }
 

@@ -5,6 +5,7 @@
 #include "thread_state.hpp"
 
 #include <algorithm>
+#include <atomic>
 
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@ struct record_list {
 };
 
 per_process<record_list> all_records;
+constinit std::atomic<bool> tracking{true};
 
 }  // namespace
 
@@ -51,7 +53,12 @@ void thread_record::unlist() noexcept {
   std::erase(all->records, this);
 }
 
+void thread_record::track(bool wanted) noexcept {
+  tracking.store(wanted, std::memory_order_relaxed);
+}
+
 void thread_record::falls_asleep(const async_call* call, const loop* in) noexcept {
+  if (!tracking.load(std::memory_order_relaxed)) return;
   thread_record* const self = of_this_thread();
   if (!self) return;
   const std::lock_guard lock(self->mutex_);

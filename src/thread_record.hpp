@@ -33,6 +33,8 @@ public:
   /// Lists the thread at its first sleep; where there is no memory for that the graph takes it for
   /// one that runs.
   static void falls_asleep(const async_call* call, const loop* in) noexcept;
+  /// Whether threads that fall asleep tell; true to begin with. Any thread.
+  static void track(bool wanted) noexcept;
   static void wakes_up() noexcept;
   /// The calling thread is about to change what others may read while it sleeps. Asio tells nobody
   /// when it has woken in a loop and runs a handler, so whatever such a handler can reach of that

@@ -17,7 +17,6 @@
 
 namespace bothworlds::detail {
 
-class async_call;
 class chain_node;
 class crossing;
 class lane;
@@ -38,9 +37,8 @@ struct thread_state {
   value_cell* values = nullptr;       // of the call that runs now; null: see current_cell()
   const void* values_loop = nullptr;  // the innermost running loop when `values` was set
   class may_block_scope* blocking = nullptr;
-  pool_worker* worker = nullptr;        // set on the threads of a pool
-  const async_call* waiting = nullptr;  // the innermost call this thread is blocked in
-  ref_ptr<thread_record> record;        // made when it first sleeps in a bridge
+  pool_worker* worker = nullptr;  // set on the threads of a pool
+  ref_ptr<thread_record> record;  // made when it first sleeps in a bridge
   std::uint32_t fork_generation = 0;
 };
 

@@ -4,6 +4,7 @@
 #include "per_process.hpp"
 #include "stalls.hpp"
 #include "thread_cache.hpp"
+#include "thread_record.hpp"
 #include "unhandled.hpp"
 #include "wait_graph.hpp"
 
@@ -36,6 +37,7 @@ private:
   void handle_stalls();
   void publish(const wait_report& report);
 
+  std::atomic<bool> off_{false};    // by policy: configure() writes
   std::atomic<bool> on_{false};     // a thread looks
   std::atomic<bool> again_{false};  // since it last began to look, there was a new wait
   std::mutex mutex_;
@@ -67,6 +69,7 @@ private:
 };
 
 void waits_watch::arm() noexcept {
+  if (off_.load(std::memory_order_relaxed)) return;
   if (!again_.load(std::memory_order_relaxed)) again_.store(true, std::memory_order_seq_cst);
   if (on_.load(std::memory_order_seq_cst) || on_.exchange(true, std::memory_order_seq_cst)) return;
   try {
@@ -80,6 +83,8 @@ void waits_watch::arm() noexcept {
 void waits_watch::configure(deadlock_options options) {
   {
     const std::lock_guard lock(mutex_);
+    off_.store(options.policy == on_deadlock::off, std::memory_order_relaxed);
+    thread_record::track(options.policy != on_deadlock::off);
     options_ = std::move(options);
   }
   arm();
@@ -106,6 +111,7 @@ void waits_watch::look_until_quiet() noexcept {
 
 // True: there is reason to look again.
 bool waits_watch::look() {
+  if (off_.load(std::memory_order_relaxed)) return false;
   const wait_graph graph;
   const std::vector<wait_graph::cycle> cycles = graph.cycles();
   handle(graph, cycles);

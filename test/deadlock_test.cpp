@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "support/call_tools.hpp"
+#include "support/kernel_thread_id.hpp"
+#include "support/loop_tools.hpp"
+#include "support/process.hpp"
 #include "support/wait_reports.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
@@ -15,6 +18,7 @@
 #include <barrier>
 #include <cstdlib>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -334,6 +338,35 @@ TEST_CASE("a snapshot shows a blocked thread, the call it waits in, and what tha
   caller.join();
 }
 
+TEST_CASE("on_deadlock::off: threads that begin to wait do not tell; on again, they do") {
+  for (const bool off : {true, false}) {
+    CAPTURE(off);
+    const wait_reports reports(off ? on_deadlock::off : on_deadlock::throw_error);
+    gate running;
+    gate let_go;
+    long waiting = 0;
+    std::thread caller([&] {
+      waiting = kernel_thread_id();
+      from_main([&]() -> awaitable<void> {
+        auto body = [&] {
+          running.open();
+          let_go.wait();
+        };
+        auto call = sync_to_async(body, {.name = "slow"});
+        co_await call();
+      });
+    });
+    running.wait();
+    CHECK(comes_true([&] { return thread_sleeps(waiting); }));
+    if (off)
+      CHECK_FALSE(has(current_waits().to_string(), "slow"));
+    else
+      CHECK(comes_true([&] { return has(current_waits().to_string(), "slow"); }));
+    let_go.open();
+    caller.join();
+  }
+}
+
 namespace {
 
 /// A program whose answer is known: members that each hold one resource and, once all of them do,
@@ -459,33 +492,53 @@ TEST_CASE(
 
 TEST_CASE(
     "portal_cycle: portals whose loops block in calls of one another, two and three of them, with "
-    "a tail") {
-  for (const std::size_t size : {2U, 3U}) {
-    CAPTURE(size);
-    wait_reports reports;
-    std::deque<blocking_portal> portals(size);
-    std::barrier<> all_block(static_cast<std::ptrdiff_t>(size + 1));
-    std::atomic<int> refused{0};
-    std::deque<std::thread> callers;
-    for (std::size_t i = 0; i < size; ++i)
-      callers.emplace_back([&, i] {
-        const auto on_its_loop = [&, i] {
-          const blocking_region may_block;
-          all_block.arrive_and_wait();
-          portals[(i + 1) % size].call([] {});
-        };
-        try {
-          portals[i].call(on_its_loop);
-        } catch (const deadlock_error& e) {
-          ++refused;
-          CHECK(has(e.report(), "a loop of async_to_sync"));
-        }
-      });
-    all_block.arrive_and_wait();
-    CHECK(portals[0].call([] { return 42; }) ==
-          42);  // the tail: stands behind the cycle until it is broken
-    for (std::thread& caller : callers) caller.join();
-    CHECK(refused == 1);
-    CHECK(reports.count(wait_report::kind::deadlock) == 1);
-  }
+    "a tail; and in calls that they have started and wait for") {
+  const auto call = [](blocking_portal& portal) { portal.call([] {}); };
+  const auto start_and_get = [](blocking_portal& portal) { portal.start([] {}).get(); };
+  const std::function<void(blocking_portal&)> ways[] = {call, start_and_get};
+  for (const auto& block_in : ways)
+    for (const std::size_t size : {2U, 3U}) {
+      CAPTURE(size);
+      wait_reports reports;
+      std::deque<blocking_portal> portals(size);
+      std::barrier<> all_block(static_cast<std::ptrdiff_t>(size + 1));
+      std::atomic<int> refused{0};
+      std::deque<std::thread> callers;
+      for (std::size_t i = 0; i < size; ++i)
+        callers.emplace_back([&, i] {
+          const auto on_its_loop = [&, i] {
+            const blocking_region may_block;
+            all_block.arrive_and_wait();
+            block_in(portals[(i + 1) % size]);
+          };
+          try {
+            portals[i].call(on_its_loop);
+          } catch (const deadlock_error& e) {
+            ++refused;
+            CHECK(has(e.report(), "a loop of async_to_sync"));
+          }
+        });
+      all_block.arrive_and_wait();
+      // The tail: stands behind the cycle until it is broken.
+      CHECK(portals[0].call([] { return 42; }) == 42);
+      for (std::thread& caller : callers) caller.join();
+      CHECK(refused == 1);
+      CHECK(reports.count(wait_report::kind::deadlock) == 1);
+    }
+}
+
+TEST_CASE("a callable that waits for a call in a portal which waits for the callable's limiter") {
+  wait_reports reports;
+  blocking_portal portal;
+  capacity_limiter one(1);
+  auto needs_the_token = sync_to_async([] {}, {.limiter = &one, .name = "needs the token"});
+  auto holds_it = sync_to_async(
+      [&] {
+        portal_future<void> future = portal.start([&] { return needs_the_token(); });
+        CHECK_THROWS_AS(future.get(), deadlock_error);
+        return 42;
+      },
+      {.limiter = &one, .name = "holds it"});
+  CHECK(async_to_sync(std::ref(holds_it))() == 42);
+  CHECK(reports.count(wait_report::kind::deadlock) == 1);
 }

@@ -26,11 +26,14 @@ namespace detail {
 struct wait_report_data;
 }
 
-/// What happens when a deadlock has been found. It is reported in any case.
+/// What happens when a deadlock has been found. It is reported in any case but the last.
 enum class on_deadlock {
   throw_error,  ///< its youngest wait ends with deadlock_error; everybody else goes on
   report_only,  ///< nothing else: it stays
   abort,        ///< std::abort(), for a core that shows every stack
+  /// Nobody looks, neither for deadlocks nor for stalls, and threads that begin to wait do not tell.
+  /// For measurements.
+  off,
 };
 
 /// Who waits for whom. Copies share their content; any thread.

@@ -87,6 +87,10 @@ public:
   /// here.
   void request_cancel(asio::cancellation_type type) noexcept override;
 
+  /// The calling thread is about to sleep until this has ended; in a loop, if `in` is not null. For
+  /// the wait-for graph.
+  void falls_asleep(const loop* in) noexcept;
+
   std::source_location where() const noexcept { return where_; }
   const char* name() const noexcept { return name_; }
 
@@ -150,7 +154,6 @@ private:
   void start_on(const ref_ptr<chain_node>& node);
   void wait(thread_state& thread, loop* owned, bool root);
   void park(lane& where);
-  void falls_asleep(const loop* in) noexcept;
   bool pending() const noexcept {
     return outcome_.load(std::memory_order_seq_cst) == outcome::pending;
   }
@@ -190,7 +193,7 @@ private:
   asio::cancellation_signal own_signal_;         // of a fresh coroutine; the executor
   std::exception_ptr failure_;                   // the coroutine, then the one who waits
   value_cell values_;  // of the one who waits; when it has ended, the coroutine's
-  continuation then_;  // a coroutine waits: called on the executor
+  continuation then_;  // no thread waits in block(): called on the executor; if refused, anywhere
   std::atomic<const chain_node*> runs_on_{
       nullptr};  // the executor, once it has begun; lives as long as the call
 
@@ -216,9 +219,7 @@ private:
   std::exception_ptr gave_up_because_;
   std::chrono::steady_clock::time_point patience_ = std::chrono::steady_clock::time_point::max();
   bool stopped_before_ = false;
-  bool may_be_stopped_ = false;  // it was given a stop token
-  const async_call* outer_wait_ =
-      nullptr;                     // in which this thread is blocked further down its stack
+  bool may_be_stopped_ = false;    // it was given a stop token
   std::int64_t asleep_since_ = 0;  // when it first slept; nanoseconds of the coarse clock
 };
 
