@@ -15,6 +15,8 @@ registry all_cases() {
   add_long_offloads(cases);
   add_many_threads(cases);
   add_context_values(cases);
+  add_gather(cases);
+  add_channel_items(cases);
   return cases;
 }
 

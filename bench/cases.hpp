@@ -17,6 +17,8 @@ void add_back_to_the_loop(registry& cases);    // B8
 void add_long_offloads(registry& cases);       // B9
 void add_many_threads(registry& cases);        // B10, and the curve over threads
 void add_context_values(registry& cases);
+void add_gather(registry& cases);         // B12
+void add_channel_items(registry& cases);  // B13
 
 registry all_cases();
 

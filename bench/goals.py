@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 AS_WRITTEN = "Asio as written"
 EXPERT = "Asio by an expert"
+GROUP = "Asio's parallel group"
+CHANNEL = "concurrent_channel"
+QUEUE = "mutex and condvar"
 PLACES = {"all": "all CPUs", "one": "one CPU"}
 
 
@@ -34,6 +37,16 @@ RATIOS = [
     Ratio("B4", "one", EXPERT, 0.25),
     Ratio("B9", "all", EXPERT, 1.02, variant="1000 µs"),
     Ratio("B9", "all", EXPERT, 1.05, variant="1000 µs", what="cpu_ns"),
+    Ratio("B12", "all", GROUP, 1, variant="ready"),
+    Ratio("B12", "all", GROUP, 1, variant="yielding"),
+    Ratio("B13", "all", CHANNEL, 2, variant="tried"),
+    Ratio("B13", "all", CHANNEL, 2, variant="one coroutine"),
+    Ratio("B13", "all", CHANNEL, 2, variant="two coroutines, capacity 1"),
+    Ratio("B13", "all", CHANNEL, 2, variant="two coroutines, capacity 64"),
+    Ratio("B13", "all", QUEUE, 1, variant="two threads, capacity 1"),
+    Ratio("B13", "all", QUEUE, 1, variant="two threads, capacity 64"),
+    Ratio("B13", "one", QUEUE, 1, variant="two threads, capacity 1"),
+    Ratio("B13", "one", QUEUE, 1, variant="two threads, capacity 64"),
 ]
 
 NESTING_NS = 5000  # B5, for each level

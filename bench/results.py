@@ -15,6 +15,8 @@ TITLES = {
     "B8": "async_to_sync from a worker to its parent loop",
     "B9": "offload that computes for a while",
     "B10": "100 threads in async_to_sync at once, per call",
+    "B12": "gather of 1,000 coroutines, per coroutine",
+    "B13": "one item through a channel",
     "context": "offload with context variables set",
 }
 
