@@ -17,6 +17,7 @@ registry all_cases() {
   add_context_values(cases);
   add_gather(cases);
   add_channel_items(cases);
+  add_tracking(cases);
   return cases;
 }
 

@@ -19,6 +19,7 @@ void add_many_threads(registry& cases);        // B10, and the curve over thread
 void add_context_values(registry& cases);
 void add_gather(registry& cases);         // B12
 void add_channel_items(registry& cases);  // B13
+void add_tracking(registry& cases);       // B14
 
 registry all_cases();
 

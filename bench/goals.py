@@ -47,6 +47,10 @@ RATIOS = [
     Ratio("B13", "all", QUEUE, 1, variant="two threads, capacity 64"),
     Ratio("B13", "one", QUEUE, 1, variant="two threads, capacity 1"),
     Ratio("B13", "one", QUEUE, 1, variant="two threads, capacity 64"),
+    Ratio("B14", "all", "untracked", 1.05, variant="offloads"),
+    Ratio("B14", "one", "untracked", 1.05, variant="offloads"),
+    Ratio("B14", "all", "untracked", 1.05, variant="calls back"),
+    Ratio("B14", "one", "untracked", 1.05, variant="calls back"),
 ]
 
 NESTING_NS = 5000  # B5, for each level

@@ -17,6 +17,7 @@ TITLES = {
     "B10": "100 threads in async_to_sync at once, per call",
     "B12": "gather of 1,000 coroutines, per coroutine",
     "B13": "one item through a channel",
+    "B14": "the same calls, with waits tracked and not",
     "context": "offload with context variables set",
 }
 
