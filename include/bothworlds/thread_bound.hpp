@@ -82,20 +82,22 @@ public:
   /// running_loop, on a thread that runs a loop). On the object's own thread f is simply called.
   template <class F>
   auto call_blocking(F f, std::source_location where = std::source_location::current()) {
-    using result = detail::crossing_result_t<detail::bound_result_t<F, T>>;
-    detail::check_may_block("thread_bound::call_blocking", where, nullptr);
-    if (detail::is_empty_callable(f))
-      detail::refuse_empty_callable("thread_bound::call_blocking", where);
-    if constexpr (!std::is_invocable_v<F, std::stop_token, T&>)
-      if (object_->on_its_thread())
-        return static_cast<result>(std::invoke(std::move(f), object_->get(where)));
-    auto begin = [object = object_, function = std::move(f), where]() mutable {
-      return await_call(object, std::move(function), sync_options(), where);
-    };
-    using state = detail::awaited_call<decltype(begin)>;
-    const detail::ref_ptr<state> made(new state(where, std::move(begin)));
-    made->block(async_options());
-    return made->take();
+    if constexpr (fits<F>()) {
+      using result = detail::crossing_result_t<detail::bound_result_t<F, T>>;
+      detail::check_may_block("thread_bound::call_blocking", where, nullptr);
+      if (detail::is_empty_callable(f))
+        detail::refuse_empty_callable("thread_bound::call_blocking", where);
+      if constexpr (!std::is_invocable_v<F, std::stop_token, T&>)
+        if (object_->on_its_thread())
+          return static_cast<result>(std::invoke(std::move(f), object_->get(where)));
+      auto begin = [object = object_, function = std::move(f), where]() mutable {
+        return await_call(object, std::move(function), sync_options(), where);
+      };
+      using state = detail::awaited_call<decltype(begin)>;
+      const detail::ref_ptr<state> made(new state(where, std::move(begin)));
+      made->block(async_options());
+      return made->take();
+    }
   }
 
   /// Takes no more calls, lets those that are queued run, and destroys the object on its thread;
@@ -119,22 +121,27 @@ private:
         new detail::sync_call<function>(to, function(std::forward<F>(f), *object, where))));
   }
 
+  /// Whether F can be called on the object; if not, the compiler says why.
   template <class F>
-  auto make_call(F&& f, const sync_options& options, std::source_location where) {
-    using target = std::decay_t<F>;
-    constexpr bool fits =
-        std::is_invocable_v<target, T&> || std::is_invocable_v<target, std::stop_token, T&>;
-    static_assert(fits, "thread_bound::call: give it something that can be called with a T&");
-    if constexpr (fits) {
-      constexpr bool async = detail::is_async_result_v<detail::bound_result_t<target, T>>;
+  static consteval bool fits() {
+    constexpr bool callable =
+        std::is_invocable_v<F, T&> || std::is_invocable_v<F, std::stop_token, T&>;
+    static_assert(callable, "thread_bound::call: give it something that can be called with a T&");
+    if constexpr (callable) {
+      constexpr bool async = detail::is_async_result_v<detail::bound_result_t<F, T>>;
       static_assert(!async,
                     "thread_bound::call: this callable is async, but the object must be used on "
                     "its own thread: let it return a plain result");
-      if constexpr (!async) {
-        if (detail::is_empty_callable(f))
-          detail::refuse_empty_callable("thread_bound::call", where);
-        return await_call(object_, std::forward<F>(f), options, where);
-      }
+      return !async;
+    }
+    return false;
+  }
+
+  template <class F>
+  auto make_call(F&& f, const sync_options& options, std::source_location where) {
+    if constexpr (fits<std::decay_t<F>>()) {
+      if (detail::is_empty_callable(f)) detail::refuse_empty_callable("thread_bound::call", where);
+      return await_call(object_, std::forward<F>(f), options, where);
     }
   }
 
