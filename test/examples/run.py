@@ -364,6 +364,8 @@ def _():
             check(out == "53 lines were said.\n", out)
         finally:
             server.kill()
+
+
 def line_of(example, text):
     """Where the example's source has that text, as reports write it."""
     source = pathlib.Path(__file__).parents[2] / "examples" / f"{example}.cpp"
