@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 using bothworlds::sync_to_async;
 
 int read_sensor() {
-  std::this_thread::sleep_for(500ms);  // as slow devices do
+  std::this_thread::sleep_for(1s);  // as slow devices do
   return 21;
 }
 

@@ -300,6 +300,7 @@ ref_ptr<resident> loop::acquire_resident() {
 }
 
 void loop::start(async_call& call) noexcept {
+  begins_step();
   try {
     const ref_ptr<resident> host = acquire_resident();
     host->run(ref_ptr<async_call>(&call));

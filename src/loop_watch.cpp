@@ -9,6 +9,7 @@
 #include "thread_stack.hpp"
 #include "unhandled.hpp"
 
+#include <condition_variable>
 #include <cstdio>
 #include <ctime>
 #include <fstream>
@@ -34,13 +35,14 @@ std::chrono::nanoseconds cpu_time_of(::pthread_t thread) noexcept {
   return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
 }
 
-// It has a CPU, or could use one.
-bool is_runnable(int kernel_id) {
+bool is_asleep(int kernel_id) {
   std::ifstream stat("/proc/self/task/" + std::to_string(kernel_id) + "/stat");
   std::string line;
   std::getline(stat, line);
   const auto name_end = line.rfind(") ");
-  return name_end != std::string::npos && line.compare(name_end + 2, 1, "R") == 0;
+  if (name_end == std::string::npos || line.size() < name_end + 3) return false;
+  const char state = line[name_end + 2];
+  return state == 'S' || state == 'D';
 }
 
 /// `blocked`: the loop.
@@ -48,10 +50,9 @@ void tell_blocked(const std::string& blocked, const std::vector<void*>& stack) {
   std::string text = "bothworlds: " + blocked + " has been in one step for 0.1 s\n";
   std::size_t told = 0;
   for (const source_line& line : source_lines(stack)) {
-    // Below are the loop and who turns it.
-    if (told != 0 && (line.function.starts_with("bothworlds::detail::") || told == most_lines))
-      break;
-    if (!line.of_program) continue;
+    // Below the library's own are the loop and who turns it.
+    if (told != 0 && (line.of == source_line::owner::bothworlds || told == most_lines)) break;
+    if (line.of != source_line::owner::program) continue;
     text += (told++ == 0 ? "  at   " : "  from ") + line.file;
     text += (line.function.empty() ? "" : " in " + line.function) + "\n";
   }
@@ -78,20 +79,23 @@ private:
                                     &watched_turn::hook_>,
       boost::intrusive::constant_time_size<false>>;
   struct blocked_loop {
+    watched_turn* turn;  // stays until it has been told
     std::string title;
     std::vector<void*> stack;
   };
 
   void look_while_there_are_turns() noexcept;
   bool look();
+  void tell(const blocked_loop& one);
   static bool is_blocked(watched_turn& turn);
+  static bool was_told(const watched_turn& turn) noexcept;
   static std::string title(const watched_turn& turn);
-  void over(watched_turn& turn);
+  static std::string over(const watched_turn& turn);
 
   std::mutex mutex_;
-  turns turns_;                    // mutex_
-  std::vector<std::string> over_;  // mutex_: to be told, by the thread that told of the beginning
-  bool on_ = false;                // mutex_: a thread looks
+  std::condition_variable told_;  // a report has been written
+  turns turns_;                   // mutex_
+  bool on_ = false;               // mutex_: a thread looks
 };
 
 namespace {
@@ -124,12 +128,14 @@ void loop_watch::add(watched_turn& turn) {
   turns_.push_back(turn);
 }
 
+// The process may end right after the turn: first, what is being said of it is said.
 void loop_watch::remove(watched_turn& turn) noexcept {
-  const std::lock_guard lock(mutex_);
-  if (!turn.hook_.is_linked()) return;
+  std::unique_lock lock(mutex_);
+  told_.wait(lock, [&] { return !turn.being_told_; });
   turns_.erase(turns_.iterator_to(turn));
+  if (!was_told(turn)) return;
   try {
-    over(turn);
+    std::fputs(over(turn).c_str(), stderr);
   } catch (...) {
     report_unhandled("the look for blocked loops");
   }
@@ -150,35 +156,50 @@ void loop_watch::look_while_there_are_turns() noexcept {
 // False: there is nothing to look at any more.
 bool loop_watch::look() {
   std::vector<blocked_loop> blocked;
-  std::vector<std::string> over_now;
   {
     // While it is held no thread leaves its turn: those that are asked for their stack are alive.
     const std::lock_guard lock(mutex_);
     for (watched_turn& turn : turns_) {
       const std::uint64_t step = turn.loop_.step();
       if (step != turn.step_) {
-        over(turn);
+        if (was_told(turn)) std::fputs(over(turn).c_str(), stderr);
         turn.step_ = step;
         turn.looks_ = 0;
         turn.since_ = std::chrono::steady_clock::now();
         turn.cpu_time_ = cpu_time_of(turn.thread_);
       } else if (loop::is_within_step(step) && is_blocked(turn) &&
                  ++turn.looks_ == looks_of_a_blocked_loop) {
-        blocked.push_back({title(turn), stack_of(turn.thread_)});
+        blocked.push_back({&turn, title(turn), stack_of(turn.thread_)});
+        turn.being_told_ = true;
       }
     }
-    over_now = std::exchange(over_, {});
-    if (turns_.empty() && blocked.empty() && over_now.empty()) return on_ = false;
+    if (turns_.empty()) return on_ = false;
   }
-  for (const std::string& text : over_now) std::fputs(text.c_str(), stderr);
-  for (const blocked_loop& one : blocked) tell_blocked(one.title, one.stack);
+  for (const blocked_loop& one : blocked) tell(one);
   return true;
+}
+
+void loop_watch::tell(const blocked_loop& one) {
+  struct telling {
+    loop_watch& watch;
+    watched_turn& turn;
+    ~telling() {
+      const std::lock_guard lock(watch.mutex_);
+      turn.being_told_ = false;
+      watch.told_.notify_all();
+    }
+  } const until_told{*this, *one.turn};
+  tell_blocked(one.title, one.stack);
 }
 
 // Since the last look, at which it was at the same step.
 bool loop_watch::is_blocked(watched_turn& turn) {
   const std::chrono::nanoseconds before = std::exchange(turn.cpu_time_, cpu_time_of(turn.thread_));
-  return turn.cpu_time_ - before > interval / 2 || !is_runnable(turn.kernel_id_);
+  return turn.cpu_time_ - before > interval / 2 || is_asleep(turn.kernel_id_);
+}
+
+bool loop_watch::was_told(const watched_turn& turn) noexcept {
+  return turn.looks_ >= looks_of_a_blocked_loop;
 }
 
 std::string loop_watch::title(const watched_turn& turn) {
@@ -187,12 +208,10 @@ std::string loop_watch::title(const watched_turn& turn) {
   return std::string("the loop of thread '") + name + "' (" + std::to_string(turn.kernel_id_) + ")";
 }
 
-// Under mutex_. The step that `turn` was in at the last look is over.
-void loop_watch::over(watched_turn& turn) {
-  if (turn.looks_ < looks_of_a_blocked_loop) return;
-  turn.looks_ = 0;
-  over_.push_back("bothworlds: " + title(turn) + " goes on, after " +
-                  in_seconds(std::chrono::steady_clock::now() - turn.since_) + "\n");
+// When exactly, nobody has seen.
+std::string loop_watch::over(const watched_turn& turn) {
+  return "bothworlds: " + title(turn) + " goes on, after at most " +
+         in_seconds(std::chrono::steady_clock::now() - turn.since_ + interval) + "\n";
 }
 
 watched_turn::watched_turn(const loop& turned) noexcept
@@ -201,14 +220,17 @@ watched_turn::watched_turn(const loop& turned) noexcept
       kernel_id_(static_cast<int>(::syscall(SYS_gettid))) {
   show_stack_of_this_thread();
   try {
-    the_watch.get().add(*this);
+    loop_watch& watch = the_watch.get();
+    watch.add(*this);
+    watch_ = &watch;
   } catch (...) {
     // No memory or no thread to watch with: this turn goes unwatched.
   }
 }
 
 watched_turn::~watched_turn() {
-  if (loop_watch* const watch = the_watch.find()) watch->remove(*this);
+  // In a child that was forked off meanwhile the list is not this process's.
+  if (watch_ && watch_ == the_watch.find()) watch_->remove(*this);
 }
 
 }  // namespace bothworlds::detail

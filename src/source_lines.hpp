@@ -8,9 +8,12 @@ namespace bothworlds::detail {
 
 /// A line of source that a thread is at.
 struct source_line {
+  /// Whose code it is.
+  enum class owner { program, bothworlds, others };
+
   std::string function;  // demangled; empty: unknown
   std::string file;      // "path:line"; without debug information "path of the program+offset"
-  bool of_program;       // not of the C and C++ libraries, Asio or this library
+  owner of;
 };
 
 /// The lines that `stack` (see stack_of) stands for, innermost first, inlined functions too. Asks

@@ -4,10 +4,11 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <ctime>
 
-#include <execinfo.h>
 #include <semaphore.h>
+#include <unwind.h>
 
 namespace bothworlds::detail {
 namespace {
@@ -24,11 +25,20 @@ void* frames[most_frames];  // the handler, from answering to answered; then the
 int frame_count = 0;        // likewise
 ::sem_t answered;
 
+extern "C" _Unwind_Reason_Code keep_frame(_Unwind_Context* frame, void*) {
+  if (frame_count == most_frames) return _URC_END_OF_STACK;
+  int interrupted = 0;
+  const std::uintptr_t next = ::_Unwind_GetIPInfo(frame, &interrupted);
+  frames[frame_count++] = reinterpret_cast<void*>(interrupted ? next : next - 1);
+  return _URC_NO_REASON;
+}
+
 extern "C" void bothworlds_show_stack(int) {
   const int before = errno;
   exchange seen = exchange::asked;
   if (the_exchange.compare_exchange_strong(seen, exchange::answering)) {
-    frame_count = ::backtrace(frames, most_frames);
+    frame_count = 0;
+    ::_Unwind_Backtrace(&keep_frame, nullptr);
     the_exchange.store(exchange::answered);
     ::sem_post(&answered);
   }
@@ -37,9 +47,8 @@ extern "C" void bothworlds_show_stack(int) {
 
 // The highest real-time signal that nobody else handles; 0: there is none.
 int take_signal() noexcept {
-  // Loads what it needs now: in the handler it may not allocate.
-  void* here[1];
-  ::backtrace(here, 1);
+  // Sets up what it needs now: in the handler it may not allocate.
+  ::_Unwind_Backtrace(&keep_frame, nullptr);
   ::sem_init(&answered, 0, 0);
   for (int number = SIGRTMAX; number >= SIGRTMIN; --number) {
     struct sigaction now = {};
@@ -61,19 +70,16 @@ int signal_number() noexcept {
 // False: it has not come in time.
 bool wait_for_answer() noexcept {
   ::timespec until = {};
-  ::clock_gettime(CLOCK_REALTIME, &until);
+  ::clock_gettime(CLOCK_MONOTONIC, &until);
   until.tv_sec += patience;
-  while (::sem_timedwait(&answered, &until) != 0)
+  while (::sem_clockwait(&answered, CLOCK_MONOTONIC, &until) != 0)
     if (errno != EINTR) return false;
   return true;
 }
 
-// One that came after the asker had given up.
-void drop_late_answer() noexcept {
-  if (the_exchange.load() != exchange::answered) return;
+void take_late_answer() noexcept {
   while (::sem_wait(&answered) != 0 && errno == EINTR) {
   }
-  the_exchange.store(exchange::idle);
 }
 
 }  // namespace
@@ -91,14 +97,17 @@ std::vector<void*> stack_of(pthread_t thread) {
   std::vector<void*> stack;
   if (signal_number() == 0) return stack;
   stack.reserve(most_frames);
-  drop_late_answer();
-  exchange seen = exchange::idle;
+  exchange seen = exchange::answered;
+  // One that came after the asker had given up.
+  if (the_exchange.compare_exchange_strong(seen, exchange::idle)) take_late_answer();
+  seen = exchange::idle;
   if (!the_exchange.compare_exchange_strong(seen, exchange::asked)) return stack;
-  if (::pthread_kill(thread, signal_number()) == 0) wait_for_answer();
+  const bool came = ::pthread_kill(thread, signal_number()) == 0 && wait_for_answer();
   seen = exchange::asked;
   // Fails where the handler has begun. If it has not ended by now it is left to itself.
   if (the_exchange.compare_exchange_strong(seen, exchange::idle) || seen != exchange::answered)
     return stack;
+  if (!came) take_late_answer();
   stack.assign(frames, frames + frame_count);
   the_exchange.store(exchange::idle);
   return stack;

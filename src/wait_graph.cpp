@@ -84,7 +84,12 @@ std::size_t wait_graph::add_call(const async_call& call) {
   if (!begun) nodes_[id].unbegun = const_cast<async_call*>(&call);
   const bool bounded =
       call.may_be_stopped_ || call.patience_ != std::chrono::steady_clock::time_point::max();
-  nodes_[id].alive = !call.pending() || bounded;
+  // It has ended, and what it ran on may be gone.
+  if (!call.pending()) {
+    nodes_[id].alive = true;
+    return id;
+  }
+  nodes_[id].alive = bounded;
 
   // A loop of ours whose thread sleeps somewhere else runs nothing; one whose thread sleeps in it
   // is only waiting.

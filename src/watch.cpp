@@ -125,6 +125,7 @@ void waits_watch::handle(const wait_graph& graph, const std::vector<wait_graph::
     const std::lock_guard lock(mutex_);
     policy = options_.policy;
   }
+  if (policy == on_deadlock::off) return;
   std::vector<std::uint64_t> seen;
   for (const wait_graph::cycle& found : cycles) seen.push_back(found.identity);
   std::erase_if(numbers_, [&](const auto& one) {

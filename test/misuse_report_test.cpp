@@ -69,14 +69,20 @@ std::string said_so_far() {
   return said;
 }
 
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// Something of what this is about. A machine that stalls may have a blocked loop to report at any
+/// time.
+bool complains(const std::string& said) {
+  return has(said, "never awaited") || has(said, "nobody joined") || has(said, "left work behind");
+}
+
 /// "file:line" of `lines_above` lines above the call.
 std::string place(unsigned lines_above,
                   std::source_location here = std::source_location::current()) {
   return std::string(here.file_name()) + ":" + std::to_string(here.line() - lines_above);
-}
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 awaitable<void> failing() {
@@ -138,7 +144,7 @@ TEST_CASE("what is awaited is not reported, whether it returns, throws or is can
       CHECK(aborted);
     })();
   });
-  CHECK(said == "");
+  CHECK_FALSE(complains(said));
 }
 
 TEST_CASE(
@@ -179,7 +185,7 @@ TEST_CASE(
       }
     })();
   });
-  CHECK(said == "");
+  CHECK_FALSE(complains(said));
 }
 
 TEST_CASE("a call that leaves work behind on its loop is reported; what it has waited for is not") {
@@ -206,7 +212,7 @@ TEST_CASE("a call that leaves work behind on its loop is reported; what it has w
       where = place(1);
     });
   };
-  CHECK(call(true) == "");
+  CHECK_FALSE(complains(call(true)));
   const std::string said = call(false);
   CHECK(has(said, "left work behind"));
   CHECK(has(said, where));
@@ -233,32 +239,35 @@ TEST_CASE(
   };
   std::thread idle_loop = wait_beside({});
   std::thread handed_over = wait_beside({.thread_sensitive = true});
-  std::string where;
-  const std::string said = said_during([&] {
-    int ends[2];
-    REQUIRE(::pipe(ends) == 0);
-    std::thread releases([&] {
-      comes_true([] { return !said_so_far().empty(); });
-      CHECK(::write(ends[1], "x", 1) == 1);
+  // In its first step, and in a later one.
+  for (const bool later : {false, true}) {
+    std::string where;
+    const std::string said = said_during([&] {
+      int ends[2];
+      REQUIRE(::pipe(ends) == 0);
+      std::thread releases([&] {
+        comes_true([] { return has(said_so_far(), "misuse_report_test.cpp:"); });
+        CHECK(::write(ends[1], "x", 1) == 1);
+      });
+      async_to_sync([&]() -> awaitable<void> {
+        char byte = 0;
+        if (later) co_await yield_to_loop();
+        const auto got = ::read(ends[0], &byte, 1);
+        where = place(1);
+        CHECK(got == 1);
+      })();
+      releases.join();
+      ::close(ends[0]);
+      ::close(ends[1]);
     });
-    async_to_sync([&]() -> awaitable<void> {
-      char byte = 0;
-      co_await yield_to_loop();
-      const auto got = ::read(ends[0], &byte, 1);
-      where = place(1);
-      CHECK(got == 1);
-    })();
-    releases.join();
-    comes_true([] { return has(said_so_far(), "goes on, after"); });
-    ::close(ends[0]);
-    ::close(ends[1]);
-  });
+    CAPTURE(later);
+    INFO(said);
+    CHECK(has(said, "has been in one step"));
+    CHECK(has(said, where.substr(where.rfind('/'))));
+    CHECK(has(said, "goes on, after"));
+    CHECK(said.find("has been in one step") == said.rfind("has been in one step"));
+  }
   enough.open();
-  INFO(said);
-  CHECK(has(said, "has been in one step"));
-  CHECK(has(said, where.substr(where.rfind('/'))));
-  CHECK(has(said, "goes on, after"));
-  CHECK(said.find("has been in one step") == said.rfind("has been in one step"));
   handed_over.join();
   idle_loop.join();
 }

@@ -66,8 +66,8 @@ struct deadlock_options {
   std::function<void(const wait_report&)> sink = {};
 };
 
-/// For the whole process, from now on; waits that are there already are looked at again. Any
-/// thread.
+/// For the whole process, from now on; waits that are there already are looked at again, but for
+/// those that began while the policy was `off`. Any thread.
 BOTHWORLDS_API void set_deadlock_options(deadlock_options options);
 
 /// Every thread that is blocked in a bridge now, what it waits for, and who holds that. Takes no

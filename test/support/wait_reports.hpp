@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -24,37 +25,43 @@ public:
 
   void configure(on_deadlock policy,
                  std::chrono::milliseconds stall_after = std::chrono::hours(1)) {
-    set_deadlock_options(
-        {.policy = policy, .stall_after = stall_after, .sink = [this](const wait_report& report) {
-           const std::lock_guard lock(mutex_);
-           all_.push_back(report);
-           changed_.notify_all();
-         }});
+    set_deadlock_options({.policy = policy,
+                          .stall_after = stall_after,
+                          .sink = [to = caught_](const wait_report& report) {
+                            const std::lock_guard lock(to->mutex);
+                            to->all.push_back(report);
+                            to->changed.notify_all();
+                          }});
   }
 
   /// The first report of this kind. Blocks until it comes.
   wait_report first(wait_report::kind what) {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock(caught_->mutex);
     std::optional<wait_report> found;
-    changed_.wait(lock, [&] {
-      const auto at = std::find_if(all_.begin(), all_.end(),
+    caught_->changed.wait(lock, [&] {
+      const auto at = std::find_if(caught_->all.begin(), caught_->all.end(),
                                    [&](const wait_report& one) { return one.what() == what; });
-      if (at != all_.end()) found = *at;
+      if (at != caught_->all.end()) found = *at;
       return found.has_value();
     });
     return *found;
   }
 
   std::size_t count(wait_report::kind what) {
-    const std::lock_guard lock(mutex_);
-    return static_cast<std::size_t>(std::count_if(
-        all_.begin(), all_.end(), [&](const wait_report& one) { return one.what() == what; }));
+    const std::lock_guard lock(caught_->mutex);
+    return static_cast<std::size_t>(
+        std::count_if(caught_->all.begin(), caught_->all.end(),
+                      [&](const wait_report& one) { return one.what() == what; }));
   }
 
 private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<wait_report> all_;
+  // The sink's, too: a report may be on its way when this goes.
+  struct caught {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::vector<wait_report> all;
+  };
+  const std::shared_ptr<caught> caught_ = std::make_shared<caught>();
 };
 
 }  // namespace bothworlds::testing

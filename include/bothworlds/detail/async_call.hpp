@@ -195,7 +195,7 @@ private:
   value_cell values_;  // of the one who waits; when it has ended, the coroutine's
   continuation then_;  // no thread waits in block(): called on the executor; if refused, anywhere
   std::atomic<const chain_node*> runs_on_{
-      nullptr};  // the executor, once it has begun; lives as long as the call
+      nullptr};  // the executor, once it has begun; only while outcome_ is `pending` is it sure to live
 
   // Set before the call is published, then constant.
   std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
