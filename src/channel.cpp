@@ -22,6 +22,10 @@ namespace {
 // How many operations in a row a coroutine may do without having waited.
 constexpr unsigned operations_before_yield = 64;
 
+// Rounds of cpu_relax() between two looks at a channel with room for several items.
+constexpr int shortest_pause = 8;
+constexpr int longest_pause = 64;
+
 // Below this a thread goes on looking, so that it notices when looking has become worth while.
 constexpr int fewest_spins = 16;
 
@@ -75,7 +79,7 @@ void channel_wait::block(const blocking_options& options) {
   const blocking_scope scope(*this, thread.blocking ? thread.blocking->call() : nullptr,
                              options.stop);
   channel_->enter(*this);
-  spin();
+  if (!channel_->gathers()) spin();
   if (!pending()) return;
   blocked_thread blocked(thread, *waiter_);
   while (pending()) {
@@ -86,15 +90,15 @@ void channel_wait::block(const blocking_options& options) {
   }
 }
 
+// The quickest hand-over of a single item. Where there is room for several, look_out() came before.
 void channel_wait::spin() const noexcept {
-  const int limit = std::min(channel_->spins_.load(std::memory_order_relaxed), spin_rounds());
+  const int limit = channel_->spin_limit();
   int rounds = 0;
   while (pending() && rounds < limit && !waiter_->has_nested()) {
     cpu_relax();
     ++rounds;
   }
-  const int next = pending() ? std::max(limit / 2, fewest_spins) : std::max(limit, 4 * rounds);
-  if (next != limit) channel_->spins_.store(next, std::memory_order_relaxed);
+  channel_->learn_spins(!pending(), rounds, limit);
 }
 
 // The one place where a thread that waits for a channel sleeps.
@@ -176,14 +180,40 @@ channel_core::channel_core(std::size_t capacity) noexcept
 
 channel_core::~channel_core() = default;
 
-std::size_t channel_core::size() const noexcept {
-  const std::lock_guard lock(mutex_);
-  return size_;
-}
+std::size_t channel_core::size() const noexcept { return size_.load(std::memory_order_relaxed); }
 
 bool channel_core::is_closed() const noexcept {
   const std::lock_guard lock(mutex_);
   return closed_;
+}
+
+int channel_core::spin_limit() const noexcept {
+  return std::min(spins_.load(std::memory_order_relaxed), spin_rounds());
+}
+
+void channel_core::learn_spins(bool came, int rounds, int limit) noexcept {
+  const int next = came ? std::max(limit, 4 * rounds) : std::max(limit / 2, fewest_spins);
+  if (next != limit) spins_.store(next, std::memory_order_relaxed);
+}
+
+// Who stands in line gets its item by itself, and two quick threads would then go step by step, at
+// the price of a trip between CPUs for each item. So a thread leaves the other one alone for longer
+// and longer, and goes on with what has gathered meanwhile. It does not count as waiting yet: who
+// stands in line comes first, because then the buffer is empty, or full.
+bool channel_core::look_out(channel_wait::direction way) noexcept {
+  if (!gathers()) return false;
+  const int limit = spin_limit();
+  bool came = false;
+  int rounds = 0;
+  for (int pause = shortest_pause; !came && rounds < limit;
+       pause = std::min(2 * pause, longest_pause)) {
+    for (int i = 0; i < pause; ++i) cpu_relax();
+    rounds += pause;
+    const std::size_t seen = size_.load(std::memory_order_relaxed);
+    came = way == channel_wait::direction::send ? seen <= capacity_ / 2 : seen != 0;
+  }
+  learn_spins(came, rounds, limit);
+  return came;
 }
 
 ref_ptr<channel_wait> channel_core::take_first(line& from, outcome result) noexcept {
@@ -208,9 +238,10 @@ channel_core::attempt channel_core::send_now(void* from, aftermath& after) noexc
     after.woken = take_first(receivers_, outcome::done);
     return attempt::done;
   }
-  if (size_ == capacity_) return attempt::would_wait;
+  const std::size_t size = this->size();
+  if (size == capacity_) return attempt::would_wait;
   store(from);
-  ++size_;
+  resize_to(size + 1);
   return attempt::done;
 }
 
@@ -220,12 +251,12 @@ channel_core::attempt channel_core::receive_now(void* into, aftermath& after) no
     after.spent = take_first(given_back_, outcome::done);
     return attempt::done;
   }
-  if (size_ != 0) {
+  if (const std::size_t size = this->size(); size != 0) {
     load(into);
-    --size_;
-    if (!senders_.empty()) {
+    if (senders_.empty()) {
+      resize_to(size - 1);
+    } else {
       store(senders_.front().source());
-      ++size_;
       after.woken = take_first(senders_, outcome::done);
     }
     return attempt::done;
@@ -256,14 +287,15 @@ void channel_core::take_buffer(void* into) noexcept {
   {
     const std::lock_guard lock(mutex_);
     if (!given_back_.empty()) return;  // comes first, by way of receive_now()
-    for (; size_ != 0; --size_) load_at_end_of(into);
+    for (std::size_t left = size(); left != 0; --left) load_at_end_of(into);
+    resize_to(0);
   }
   for (;;) {
     aftermath after;
     const std::lock_guard lock(mutex_);
-    if (senders_.empty() || size_ == capacity_) return;
+    if (senders_.empty() || size() == capacity_) return;
     store(senders_.front().source());
-    ++size_;
+    resize_to(size() + 1);
     after.woken = take_first(senders_, outcome::done);
   }
 }

@@ -150,6 +150,21 @@ TEST_CASE("a thread sends to a coroutine, and a coroutine to a thread") {
   }
 }
 
+TEST_CASE("items gather between two threads, and none is left behind when the channel closes") {
+  for (int round = 0; round < 20; ++round) {
+    int_channel roomy(8);
+    constexpr int count = 500;
+    std::jthread sender([&] {
+      for (int i = 0; i < count; ++i) REQUIRE(roomy.send_blocking(i));
+      roomy.close();
+    });
+    int expected = 0;
+    while (const std::optional<int> item = roomy.receive_blocking()) REQUIRE(*item == expected++);
+    CHECK(expected == count);
+    CHECK(roomy.size() == 0);
+  }
+}
+
 TEST_CASE(
     "two_loops_one_process: every item of many senders reaches one of many receivers, once, across "
     "loops and threads") {

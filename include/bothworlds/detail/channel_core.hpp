@@ -103,6 +103,9 @@ protected:
   /// not keep its loop to itself.
   attempt try_send(void* from, bool coroutine) noexcept;
   attempt try_receive(void* into, bool coroutine) noexcept;
+  /// A thread that cannot go on now: looks for a while whether it could, before it stands in line.
+  /// True: it is worth another attempt.
+  bool look_out(channel_wait::direction way) noexcept;
   /// Moves all that is in the buffer to the end of the std::vector<T> at `into`, which has room for
   /// it.
   void take_buffer(void* into) noexcept;
@@ -128,13 +131,17 @@ private:
   attempt receive_now(void* into, aftermath& after) noexcept;
   ref_ptr<channel_wait> take_first(line& from, outcome result) noexcept;
   bool is_time_to_yield() noexcept;
+  bool gathers() const noexcept { return capacity_ > 1; }
+  int spin_limit() const noexcept;
+  void learn_spins(bool came, int rounds, int limit) noexcept;
+  void resize_to(std::size_t size) noexcept { size_.store(size, std::memory_order_relaxed); }
   void enter(channel_wait& wait) noexcept;
   bool withdraw(channel_wait& wait, outcome why) noexcept;
   void give_back(channel_wait& wait) noexcept;
 
   const std::size_t capacity_;
   mutable spin_mutex mutex_;
-  std::size_t size_ = 0;      // mutex_; what is in the buffer
+  std::atomic<std::size_t> size_{0};  // mutex_ to write, relaxed; what is in the buffer
   unsigned unyielding_ = 0;   // mutex_; operations of coroutines since one was told to yield
   bool closed_ = false;       // mutex_
   bool abandoned_ = false;    // mutex_

@@ -58,7 +58,9 @@ public:
 
   bool send_blocking(T&& item, const blocking_options& options, std::source_location where) {
     check_may_block("channel::send_blocking", where, nullptr);
-    const attempt now = send_from_thread(item);
+    attempt now = send_from_thread(item);
+    if (now == attempt::would_wait && look_out(channel_wait::direction::send))
+      now = send_from_thread(item);
     if (now != attempt::would_wait) return now == attempt::done;
     const ref_ptr<channel_wait> wait(new channel_wait_for<T>(
         ref_ptr<channel_core>(this), channel_wait::direction::send, where, std::move(item)));
@@ -69,7 +71,10 @@ public:
   slot receive_blocking(const blocking_options& options, std::source_location where) {
     check_may_block("channel::receive_blocking", where, nullptr);
     slot item;
-    if (receive_in_thread(item) != attempt::would_wait) return item;
+    attempt now = receive_in_thread(item);
+    if (now == attempt::would_wait && look_out(channel_wait::direction::receive))
+      now = receive_in_thread(item);
+    if (now != attempt::would_wait) return item;
     const ref_ptr<channel_wait_for<T>> wait(new channel_wait_for<T>(
         ref_ptr<channel_core>(this), channel_wait::direction::receive, where));
     wait->block(options);
