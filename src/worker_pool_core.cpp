@@ -86,7 +86,7 @@ void worker_pool_core::check_open(std::source_location where) const {
 }
 
 bool worker_pool_core::may_grow() const noexcept {
-  return threads_ < options_.hard_limit && threads_ - blocked_ < options_.soft_limit;
+  return threads_ + ending_ < options_.hard_limit && threads_ - blocked_ < options_.soft_limit;
 }
 
 worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can_run,
@@ -123,8 +123,7 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
     if (saturated) *saturated = true;
     return admission::queued;
   }
-  if (blocked_ != 0 && threads_ >= options_.soft_limit) ++compensations_;
-  ++threads_;
+  if (!count_worker()) return admission::queued;
   lock.unlock();
   try {
     start_worker();
@@ -132,8 +131,7 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
     const std::exception_ptr why = std::current_exception();
     if (saturated) *saturated = true;
     lock.lock();
-    --threads_;
-    all_left_.notify_all();
+    uncount_worker();
     const bool still_queued = item.pool_hook_.is_linked();
     if (threads_ != 0 || !still_queued) {
       item.waits_knowingly_ = still_queued;
@@ -165,6 +163,24 @@ bool worker_pool_core::wake_idle_worker() noexcept {
   // Under the lock: the worker cannot leave before it has taken the lock again.
   chosen.parker_.unpark();
   return true;
+}
+
+bool worker_pool_core::count_worker() noexcept {
+  if (blocked_ != 0 && threads_ >= options_.soft_limit) ++compensations_;
+  ++threads_;
+  if (resting_.empty()) return true;
+  pool_worker& chosen = resting_.front();
+  resting_.pop_front();
+  // Under the lock, as above.
+  chosen.parker_.unpark();
+  return false;
+}
+
+void worker_pool_core::uncount_worker() noexcept {
+  --threads_;
+  // Somebody may have come to rest since nobody was found there.
+  if (!resting_.empty() && wants_worker()) count_worker();
+  if (!has_threads()) all_left_.notify_all();
 }
 
 void worker_pool_core::start_worker() {
@@ -212,7 +228,12 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
   call_hook(options_.on_thread_stop, "worker_pool_options::on_thread_stop");
   this_thread_state().worker = nullptr;
   lock.lock();
-  all_.erase(all_.iterator_to(self));
+  if (self.all_hook_.is_linked()) {
+    all_.erase(all_.iterator_to(self));
+    --threads_;
+  } else {
+    --ending_;  // it left when it went to rest
+  }
   // shutdown() joins those it waits for, so that their threads are really gone; nobody waits for
   // the others.
   if (closed_) {
@@ -221,11 +242,10 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
     handle->detach();
     handles_.erase(handle);
   }
-  --threads_;
   // While this one was on its way out it still counted, so others may have blocked without starting
   // one more. The successor is counted before anybody can find that there is no thread left.
-  const bool needed = count_wanted_worker();
-  if (threads_ == 0) all_left_.notify_all();
+  const bool needed = wants_worker() && count_worker();
+  if (!has_threads()) all_left_.notify_all();
   lock.unlock();
   if (needed) start_counted_worker();
 }
@@ -248,10 +268,11 @@ void worker_pool_core::join_finished(std::unique_lock<std::mutex>& lock) noexcep
 work* worker_pool_core::next(pool_worker& self, std::unique_lock<std::mutex>& lock) {
   for (;;) {
     // More workers are at it than may be: the surplus that was added for blocked ones leaves.
-    if (threads_ - blocked_ > options_.soft_limit) {
+    if (is_surplus()) {
       // This one may have been woken, or relied upon, for an item: another one is to come for it.
       stop_searching(self);
-      return nullptr;
+      if (closed_ || !rest(self, lock)) return nullptr;
+      continue;
     }
     while (!queue_.empty()) {
       work* item = &queue_.front();
@@ -270,6 +291,28 @@ work* worker_pool_core::next(pool_worker& self, std::unique_lock<std::mutex>& lo
       stop_searching(self);
       return nullptr;
     }
+  }
+}
+
+// True: it is a worker again. False: it has rested in vain, and ends. It leaves in the step that has
+// found it to be surplus, so nobody can have relied on it meanwhile.
+bool worker_pool_core::rest(pool_worker& self, std::unique_lock<std::mutex>& lock) {
+  all_.erase(all_.iterator_to(self));
+  --threads_;
+  resting_.push_front(self);
+  const auto deadline = parker::clock::now() + options_.idle_timeout;
+  for (;;) {
+    lock.unlock();
+    const bool woken = self.parker_.park_until(deadline);
+    lock.lock();
+    if (!self.idle_hook_.is_linked()) {
+      all_.push_back(self);
+      return true;
+    }
+    if (woken && !closed_) continue;
+    resting_.erase(resting_.iterator_to(self));
+    ++ending_;
+    return false;
   }
 }
 
@@ -317,11 +360,8 @@ void worker_pool_core::remove(work& item) noexcept {
   intrusive_ptr_release(&item);
 }
 
-bool worker_pool_core::count_wanted_worker() noexcept {
-  if (queue_.size() <= searching_ + idle_.size() || !may_grow()) return false;
-  if (blocked_ != 0 && threads_ >= options_.soft_limit) ++compensations_;
-  ++threads_;
-  return true;
+bool worker_pool_core::wants_worker() const noexcept {
+  return queue_.size() > searching_ + idle_.size() && may_grow();
 }
 
 void worker_pool_core::start_counted_worker() noexcept {
@@ -330,16 +370,15 @@ void worker_pool_core::start_counted_worker() noexcept {
   } catch (...) {
     const std::exception_ptr why = std::current_exception();
     std::unique_lock lock(mutex_);
-    --threads_;
+    uncount_worker();
     refuse_hopeless(lock, why);
-    all_left_.notify_all();
   }
 }
 
 void worker_pool_core::ensure_worker() noexcept {
   {
     const std::lock_guard lock(mutex_);
-    if (!count_wanted_worker()) return;
+    if (!wants_worker() || !count_worker()) return;
   }
   start_counted_worker();
 }
@@ -459,7 +498,8 @@ std::vector<leftover> worker_pool_core::shutdown(
   closed_ = true;
   while (wake_idle_worker()) {
   }
-  const auto left = [&] { return threads_ == 0; };
+  for (pool_worker& worker : resting_) worker.parker_.unpark();
+  const auto left = [&] { return !has_threads(); };
   if (!deadline)
     all_left_.wait(lock, left);
   else

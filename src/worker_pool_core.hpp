@@ -8,7 +8,13 @@
 // where there is work and somebody idle, somebody searches, and who has found an item wakes the
 // next if there is more. A worker that is blocked in a bridge does not count against the soft
 // limit: one more thread may be started in its place, up to the hard limit. When it goes on it
-// waits for nobody; the surplus leaves when it next runs out of work.
+// waits for nobody; the surplus leaves when it next looks for work.
+//
+// A surplus worker that leaves takes its thread along to resting_ for idle_timeout: nested calls
+// come again and again, and a thread costs more than they do. Resting, it is no worker: not in all_,
+// not in threads_, relied upon by nobody. Where one more worker is wanted, one that rests becomes it
+// in the very step that counts it; a thread is started only where nobody rests. So
+// threads_ + resting_ + ending_ never exceeds the hard limit.
 #pragma once
 
 #include "parker.hpp"
@@ -46,7 +52,7 @@ private:
   worker_pool_core& pool_;
   unsigned blocks_ = 0;                             // the worker's thread
   bool searching_ = false;                          // mutex_; counted in the pool's searching_
-  boost::intrusive::list_member_hook<> idle_hook_;  // mutex_
+  boost::intrusive::list_member_hook<> idle_hook_;  // mutex_; in idle_ or in resting_
   boost::intrusive::list_member_hook<> all_hook_;   // mutex_
   parker parker_;
   boost::thread* handle_ = nullptr;             // constant; of this very thread
@@ -105,14 +111,23 @@ private:
 
   ~worker_pool_core() override;
 
+  // With mutex_ held.
   bool may_grow() const noexcept;
+  bool is_surplus() const noexcept { return threads_ - blocked_ > options_.soft_limit; }
+  bool wants_worker() const noexcept;
+  bool has_threads() const noexcept { return threads_ + ending_ + resting_.size() != 0; }
   bool wake_idle_worker() noexcept;
+  /// One more worker counts from now on. True: a thread has to be started for it; false: one that
+  /// rested is on its way.
+  bool count_worker() noexcept;
+  /// Takes back what was counted for a thread that could not be started.
+  void uncount_worker() noexcept;
+
   void start_worker();
-  /// mutex_ is held. True: one more worker is wanted, and counted from now on.
-  bool count_wanted_worker() noexcept;
   void start_counted_worker() noexcept;
   void work_loop(std::list<boost::thread>::iterator handle) noexcept;
   work* next(pool_worker& self, std::unique_lock<std::mutex>& lock);
+  bool rest(pool_worker& self, std::unique_lock<std::mutex>& lock);
   bool wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock);
   void stop_searching(pool_worker& self) noexcept;
   std::vector<leftover> list_running() const;
@@ -128,10 +143,12 @@ private:
   std::condition_variable all_left_;
   work_queue queue_;
   idle_stack idle_;
+  idle_stack resting_;  // workers that have left and may come back
   worker_list all_;
-  std::list<boost::thread> handles_;   // of all_
+  std::list<boost::thread> handles_;   // of all_ and resting_, and of those that end
   std::list<boost::thread> finished_;  // left since closed_: to be joined by shutdown()
-  std::size_t threads_ = 0;            // started and not yet left, with those being started
+  std::size_t threads_ = 0;            // workers: those that have not left, with those on their way
+  std::size_t ending_ = 0;             // threads that have rested in vain, until they have ended
   std::size_t blocked_ = 0;            // of them, blocked in a bridge
   std::size_t searching_ = 0;          // of them, spinning or woken: about to look at the queue
   bool spinning_ = false;              // one of those waits in short_wait_

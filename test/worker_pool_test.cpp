@@ -6,6 +6,7 @@
 #include "support/process.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/blocking_region.hpp>
 #include <bothworlds/error.hpp>
 #include <bothworlds/sync_to_async.hpp>
 #include <bothworlds/worker_pool.hpp>
@@ -18,6 +19,7 @@
 #include <future>
 #include <latch>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -111,6 +113,77 @@ TEST_CASE("idle workers leave, and come back when they are needed") {
     CHECK(id != 0);
     CHECK(comes_true([&] { return pool.stats().threads == 0; }));
     CHECK(comes_true([&] { return !thread_exists(id); }));
+  }
+}
+
+namespace {
+
+/// A pool for one callable at a time that may have three threads, and counts their hooks.
+struct small_pool {
+  explicit small_pool(std::chrono::milliseconds idle_timeout) : pool(options(idle_timeout)) {}
+
+  worker_pool_options options(std::chrono::milliseconds idle_timeout) {
+    worker_pool_options with{.soft_limit = 1, .hard_limit = 3, .idle_timeout = idle_timeout};
+    with.on_thread_start = [this] { ++starts; };
+    with.on_thread_stop = [this] { ++stops; };
+    return with;
+  }
+  /// Blocks three workers at once; when they go on, two of them are surplus. Returns their threads.
+  std::set<long> block_three() {
+    std::mutex mutex;
+    std::set<long> threads;
+    std::latch all_blocked(3);
+    run_async_root([&]() -> awaitable<void> {
+      const auto block = [&] {
+        const bothworlds::blocking_region region;
+        {
+          const std::lock_guard lock(mutex);
+          threads.insert(kernel_thread_id());
+        }
+        all_blocked.arrive_and_wait();
+      };
+      auto call = sync_to_async(block, {.pool = &pool});
+      const auto executor = co_await asio::this_coro::executor;
+      child_task first(executor, [&] { return call(); });
+      child_task second(executor, [&] { return call(); });
+      child_task third(executor, [&] { return call(); });
+      co_await first.join();
+      co_await second.join();
+      co_await third.join();
+    });
+    CHECK(comes_true([&] { return pool.stats().threads <= 1; }));
+    return threads;
+  }
+
+  std::atomic<int> starts{0}, stops{0};
+  worker_pool pool;
+};
+
+}  // namespace
+
+TEST_CASE("surplus workers leave, and their threads come back when more are wanted again") {
+  std::optional<small_pool> small(std::in_place, std::chrono::hours(1));
+  const std::set<long> threads = small->block_three();
+  CHECK(threads.size() == 3);
+  for (unsigned round = 2; round <= 5; ++round) {
+    CHECK(small->block_three() == threads);
+    CHECK(small->pool.stats().compensations == 2 * round);
+  }
+  CHECK(small->starts == 3);
+  CHECK(small->stops == 0);
+  // Neither does the pool wait for them when it goes.
+  CHECK(small->pool.shutdown(std::chrono::minutes(1)).empty());
+  CHECK(small->stops == 3);
+  for (const long id : threads) CHECK(!thread_exists(id));
+}
+
+TEST_CASE("a thread that no worker has come back to for idle_timeout ends") {
+  small_pool small(std::chrono::milliseconds(5));
+  for (int round = 1; round <= 3; ++round) {
+    const std::set<long> threads = small.block_three();
+    for (const long id : threads) CHECK(comes_true([&] { return !thread_exists(id); }));
+    CHECK(small.starts == 3 * round);
+    CHECK(small.stops == 3 * round);
   }
 }
 

@@ -45,7 +45,9 @@ struct worker_pool_options {
   unsigned hard_limit = 0;  ///< with workers blocked in bridge calls, how far it may grow; 0: 512
   std::size_t queue_limit = no_limit;
   on_full when_full = on_full::suspend;
-  std::chrono::milliseconds idle_timeout{10000};  ///< a worker without work leaves after this long
+  /// A worker without work leaves after this long, and a thread whose worker has left as surplus
+  /// ends, if none has come back to it.
+  std::chrono::milliseconds idle_timeout{10000};
   std::string name = "bothworlds";  ///< of the OS threads: "name-1", "name-2", … (15 characters)
   std::size_t stack_size = 0;       ///< bytes; 0: the system's default
   /// Called on each worker when it starts and before it ends. What they throw is reported on
@@ -54,7 +56,8 @@ struct worker_pool_options {
 };
 
 struct worker_pool_stats {
-  std::size_t threads = 0;            ///< alive
+  /// Workers; a thread whose worker has left, and that waits to become one again, is none.
+  std::size_t threads = 0;
   std::size_t busy = 0;               ///< running a callable, blocked in it or not
   std::size_t blocked_in_bridge = 0;  ///< of those, blocked in async_to_sync or a blocking_region
   std::size_t queued = 0;
@@ -62,7 +65,7 @@ struct worker_pool_stats {
   std::uint64_t completed = 0;                 ///< callables that have ended on the pool's workers
   std::uint64_t abandoned =
       0;  ///< callables that were left to themselves by cancel_policy::abandon
-  std::uint64_t compensations = 0;  ///< workers that were started in place of blocked ones
+  std::uint64_t compensations = 0;  ///< workers that were added in place of blocked ones
 };
 
 /// A callable that was still running when shutdown() stopped waiting, or was never run.
@@ -75,6 +78,8 @@ struct leftover {
 
 /// Threads for blocking callables. Starts none before the first call; grows to `soft_limit`, by one
 /// thread for a call that finds no idle worker; a worker leaves after `idle_timeout` without work.
+/// With workers blocked in bridge calls it grows beyond that, up to `hard_limit`; the surplus leaves
+/// when it next looks for work, and its threads wait for the next nested calls.
 /// All signals are blocked in its threads, so that the process's handlers run elsewhere. Its
 /// members may be called from any thread.
 ///

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // The workers of a pool: who is idle, who searches (spinning, or woken and on its way), who is added for a blocked one, who
-// leaves.
+// leaves, and whose thread rests then and may come back as a worker.
 //
 //! mirrors src/worker_pool_core.cpp worker_pool_core::submit worker_pool_core::next worker_pool_core::wait_for_work
 //! mirrors src/worker_pool_core.cpp worker_pool_core::work_loop worker_pool_core::ensure_worker worker_pool_core::shutdown
 //! mirrors src/worker_pool_core.cpp worker_pool_core::wake_idle_worker pool_worker::blocks pool_worker::resumes
-//! mirrors src/worker_pool_core.cpp worker_pool_core::stop_searching worker_pool_core::count_wanted_worker
+//! mirrors src/worker_pool_core.cpp worker_pool_core::stop_searching worker_pool_core::wants_worker
+//! mirrors src/worker_pool_core.cpp worker_pool_core::count_worker worker_pool_core::uncount_worker worker_pool_core::rest
 //
 // Every item that submit takes is run, or refused because there is no thread to be had; none lies in the queue while
 // everybody sleeps, although each parent blocks until its child, an item of the same pool, has run. Never more threads
-// than the hard limit; at rest no more unblocked ones than the soft limit. A parker is unparked only while its worker
+// than the hard limit, with those that rest; in the end no more unblocked workers than the soft limit. A parker is unparked only while its worker
 // lives. Where something is queued and somebody idle, somebody searches, and nobody who is idle leaves: an item may
 // block its worker for what another item does, in a way that the pool does not see. shutdown() without a deadline lets all that is queued run, and returns.
 //
@@ -18,11 +19,15 @@
 //
 //! check
 //! check  SOFT=2 TWICE
+//! check  RESTS_LONG
+//! check  RESTS_LONG SOFT=2 TWICE
 //! check  START_FAILS
+//! check  START_FAILS RESTS_LONG
 //! check  START_FAILS TWICE
 //! check  NO_OFFERS
 //! check  CLOSES
 //! check  CLOSES START_FAILS
+//! check  CLOSES RESTS_LONG
 //! refute SPINNER_SLEEPS_AT_ONCE     the spinning worker does not look at the queue again before it sleeps
 //! refute SURPLUS_TELLS_NOBODY SOFT=2 TWICE  a surplus worker that was woken for an item leaves without waking another
 //! refute FINDER_WAKES_NOBODY SOFT=2 TWICE  a searcher that has found an item does not wake the next one for the rest
@@ -32,6 +37,10 @@
 //! refute UNPARKS_WITHOUT_LOCK       a worker is woken after mutex_ has been let go
 //! refute START_FAILS FAILS_ALONE    who cannot start the only thread looks after its own item alone
 //! refute START_FAILS TWICE TRUSTS_FOR_EVER  what was queued for a worker that left waits for those that wait for it
+//! refute CLOSES RESTS_LONG CLOSES_PAST_RESTING  shutdown does not wake who rests
+//! refute RESTS_LONG STARTS_BESIDE_RESTING SOFT=2 TWICE  a thread is started although another one rests
+//! refute ENDS_UNCOUNTED SOFT=2 TWICE  who has rested in vain is not counted while it ends
+//! refute RESTS_LONG START_FAILS FORGETS_RESTING  who could not start a thread does not look who rests by then
 //! refute CLOSES COUNTS_OUT_FIRST    the last worker counts itself out before it counts its successor in
 
 #ifndef SOFT
@@ -56,9 +65,9 @@
 
 chan queue = [ITEMS] of { byte };
 byte queued;                // length of queue
-byte threads, blocked, searching;
+byte threads, blocked, searching, ending;
 bool closed, spinning;
-bool idle[HARD], searches[HARD], token[HARD], alive[HARD];
+bool idle[HARD], rests[HARD], searches[HARD], token[HARD], alive[HARD];
 byte submitted, ran, refused, turned_away;
 byte children_done;         // run or refused: their parent goes on
 #ifdef TWICE
@@ -72,10 +81,16 @@ byte failures = 2;
 byte failures = 0;
 #endif
 
+#ifdef ENDS_UNCOUNTED
 #define MAY_GROW (threads < HARD && threads - blocked < SOFT)
+#else
+#define MAY_GROW (threads + ending < HARD && threads - blocked < SOFT)
+#endif
+#define RESTING (rests[0] + rests[1] + rests[2])
 #define ANY_IDLE (idle[0] || idle[1] || idle[2])
 #define SOMEBODY_COMES (queued == 0 || !ANY_IDLE || searching > 0)
 #define SERVERS (searching + idle[0] + idle[1] + idle[2])
+#define WANTS_WORKER (queued > SERVERS && MAY_GROW)
 
 inline wake_idle(who) {
   if
@@ -107,10 +122,35 @@ inline stop_searching(me, other) {
 }
 
 inline refuse_queue() {
+  assert(queued == 0 || RESTING == 0);
   do
   :: queued > 0 -> queue ? kind; queued--; refused++; if :: kind == CHILD || kind == OFFERED -> children_done++ :: else fi
   :: queued == 0 -> break
   od
+}
+
+// One more worker counts. `start`: a thread has to be started for it.
+inline count_worker(start) {
+  threads++;
+  start = false;
+  if
+#ifdef STARTS_BESIDE_RESTING
+  :: start = true
+#else
+  :: rests[0] -> rests[0] = false; assert(alive[0]); token[0] = true
+  :: rests[1] -> rests[1] = false; assert(alive[1]); token[1] = true
+  :: rests[2] -> rests[2] = false; assert(alive[2]); token[2] = true
+  :: RESTING == 0 -> start = true
+#endif
+  fi;
+  assert(threads + ending + RESTING <= HARD)
+}
+
+inline uncount_worker(start) {
+  threads--;
+#ifndef FORGETS_RESTING
+  if :: RESTING > 0 && WANTS_WORKER -> count_worker(start); assert(!start) :: else fi
+#endif
 }
 
 // `counted`: threads includes it already.
@@ -129,6 +169,7 @@ inline start_counted(failed) {
 }
 
 inline refuse_trusting() {
+  assert(queued == 0 || RESTING == 0);
   do
   :: queue ?? [CHILD] -> queue ?? CHILD; queued--; refused++; children_done++
   :: !(queue ?? [CHILD]) && queue ?? [SINGLE] -> queue ?? SINGLE; queued--; refused++
@@ -160,7 +201,7 @@ inline submit(what) {
        :: queued - 1 < SERVERS -> if :: searching == 0 -> wake_idle(chosen) :: else fi
        :: else ->
           if
-          :: MAY_GROW -> threads++; start = true; assert(threads <= HARD)
+          :: MAY_GROW -> count_worker(start)
           :: else -> offer(what)
           fi
        fi;
@@ -174,7 +215,7 @@ inline submit(what) {
      if
      :: failed ->
         atomic {
-          threads--;
+          uncount_worker(start);
           if
           :: threads == 0 ->
 #ifdef FAILS_ALONE
@@ -198,14 +239,11 @@ inline submit(what) {
   fi
 }
 
-// The part of ensure_worker() that is done with the lock: whether to start one, which is then counted.
-#define WANTS_WORKER (queued > SERVERS && MAY_GROW)
-
 inline start_wanted() {
   start_counted(failed);
   if
   :: failed -> atomic {
-       threads--;
+       uncount_worker(start);
        if
        :: threads == 0 -> refuse_queue()
 #ifndef TRUSTS_FOR_EVER
@@ -219,13 +257,13 @@ inline start_wanted() {
 }
 
 inline ensure_worker() {
-  atomic { if :: WANTS_WORKER -> threads++; start = true; assert(threads <= HARD) :: else -> start = false fi };
+  atomic { if :: WANTS_WORKER -> count_worker(start) :: else -> start = false fi };
   if :: start -> start_wanted() :: else fi
 }
 
 proctype worker(byte me) {
   byte kind, other;
-  bool start, failed, woken;
+  bool start, failed, woken, rested;
 next:
   other = HARD;
   atomic {
@@ -236,7 +274,10 @@ next:
 #else
        stop_searching(me, other);
 #endif
-       goto leave
+       if
+       :: closed -> goto leave
+       :: !closed -> threads--; rests[me] = true; goto rest
+       fi
     :: else
     fi;
     if
@@ -289,6 +330,23 @@ end_sleep:
        goto leave
     fi
   };
+rest:
+  if :: other < HARD -> unpark_late(other); other = HARD :: else fi;
+resting:
+end_resting:
+  if
+  :: atomic { token[me] -> token[me] = false; woken = true }
+#ifndef RESTS_LONG
+  :: atomic { !token[me] -> woken = false }  // its time is over
+#endif
+  fi;
+  atomic {
+    if
+    :: !rests[me] -> goto next
+    :: rests[me] && woken && !closed -> goto resting
+    :: rests[me] && !(woken && !closed) -> rests[me] = false; ending++; rested = true; goto leave
+    fi
+  };
 take:
   if :: other < HARD -> unpark_late(other) :: else fi;
   if
@@ -320,16 +378,16 @@ leave:
   // on_thread_stop runs here, without the lock.
   skip;
 #ifdef COUNTS_OUT_FIRST
-  atomic { alive[me] = false; token[me] = false; threads-- };
+  atomic { alive[me] = false; token[me] = false; if :: rested -> ending-- :: else -> threads-- fi };
   ensure_worker()
 #else
   atomic {
     alive[me] = false;
     token[me] = false;
-    threads--;
+    if :: rested -> ending-- :: else -> threads-- fi;
     start = false;
 #ifndef LEAVES_WITHOUT_LOOKING
-    if :: WANTS_WORKER -> threads++; start = true :: else fi
+    if :: WANTS_WORKER -> count_worker(start) :: else fi
 #endif
   };
   if :: start -> start_wanted() :: else fi
@@ -349,9 +407,14 @@ active proctype shutdown() {
     :: idle[1] -> idle[1] = false; token[1] = true
     :: idle[2] -> idle[2] = false; token[2] = true
     :: !ANY_IDLE -> break
-    od
+    od;
+#ifndef CLOSES_PAST_RESTING
+    if :: rests[0] -> token[0] = true :: else fi;
+    if :: rests[1] -> token[1] = true :: else fi;
+    if :: rests[2] -> token[2] = true :: else fi
+#endif
   };
-  threads == 0;
+  threads + ending + RESTING == 0;
   assert(queued == 0)
 }
 #endif
