@@ -276,6 +276,11 @@ bool loop::keep_resident(ref_ptr<resident> idle) noexcept {
   return true;
 }
 
+void loop::forget_kept_place() noexcept {
+  place_kept_ = false;
+  if (idle_resident_) idle_resident_->forget_place();
+}
+
 void loop::tell_leftovers() const noexcept {
   for (resident* idle = idle_resident_.get(); idle; idle = idle->next_idle_.get())
     idle->tell_leftovers();

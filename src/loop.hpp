@@ -105,6 +105,14 @@ public:
   void tell_leftovers() const noexcept;
   /// False: there are enough, this one is to end.
   bool keep_resident(ref_ptr<resident> idle) noexcept;
+  /// The latest idle resident could not let go of its place: something holds its node, it may be
+  /// what resumed it.
+  void place_is_kept() noexcept { place_kept_ = true; }
+  /// After a coroutine was resumed, and all that was held for that is free.
+  void resumption_over() noexcept {
+    if (place_kept_) [[unlikely]]
+      forget_kept_place();
+  }
 
   /// Whose handlers are on its stack, for the wait-for graph; null: nobody's.
   const thread_state* turned_by() const noexcept {
@@ -139,6 +147,7 @@ private:
   }
   ref_ptr<resident> take_idle_resident() noexcept;
   ref_ptr<resident> acquire_resident();
+  void forget_kept_place() noexcept;
 
   lane& owner_;  // outlives every use: the owner closes the loop before its lane goes
   std::optional<asio::io_context> io_;
@@ -159,6 +168,7 @@ private:
   suspensions in_flight_;            // driver: coroutines of this loop wait in them
   ref_ptr<resident> idle_resident_;  // driver: the latest, linked to those before it
   std::size_t idle_residents_ = 0;   // driver
+  bool place_kept_ = false;          // driver
   // So many tasks at once cost no new coroutine, and that much an idle loop holds on to: a kilobyte
   // or two each.
   static constexpr std::size_t most_idle_residents = 1024;

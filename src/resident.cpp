@@ -113,8 +113,7 @@ struct resident::wait_for_call {
   template <class Handler>
   void operator()(Handler&& handler) const {
     self->wait_ = continuation(std::forward<Handler>(handler));
-    // So that an idle resident does not make the resident of the call above look busy.
-    if (self->reusable()) self->node_->forget_place();
+    if (!self->forget_place()) self->node_->own_loop()->place_is_kept();
   }
 };
 

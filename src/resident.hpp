@@ -63,6 +63,13 @@ public:
   /// Nothing but the resident itself holds its node.
   bool reusable() const noexcept { return node_->owners() == idle_owners_; }
   void run(ref_ptr<async_call> call);
+  /// While it is idle, so that it does not make the resident of the call above look busy. False:
+  /// not yet, something that it has left behind may need it.
+  bool forget_place() noexcept {
+    if (!reusable()) return false;
+    node_->forget_place();
+    return true;
+  }
   /// While it is idle: reports what its last call has left behind, once.
   void tell_leftovers() noexcept;
   /// Ends the coroutine.

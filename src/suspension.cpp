@@ -71,16 +71,21 @@ void suspension::resumed(loop_op* op, bool resumes) noexcept {
   if (!suspended->foreign_) suspended->node_->own_loop()->untrack(*suspended);
   suspended->arrived(resumes);
   continuation resume = std::move(suspended->resume_);
-  const ref_ptr<chain_node> node = suspended->node_;
+  ref_ptr<chain_node> node = suspended->node_;
+  loop* const own = suspended->awaiting_loop();  // it runs this
   // Let go first: the coroutine may run to its end in there, and look who still holds its chain.
   self.reset();
   if (!resumes) return;
-  const node_scope scope(node.get());
-  try {
-    resume();
-  } catch (...) {
-    std::terminate();  // coroutines and completion handlers report through other ways
+  {
+    const node_scope scope(node.get());
+    try {
+      resume();
+    } catch (...) {
+      std::terminate();  // coroutines and completion handlers report through other ways
+    }
   }
+  node.reset();
+  if (own) own->resumption_over();
 }
 
 void suspension::drop_continuation() noexcept { const continuation dropped = std::move(resume_); }
