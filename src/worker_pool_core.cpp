@@ -123,8 +123,12 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
     if (saturated) *saturated = true;
     return admission::queued;
   }
-  if (!count_worker()) return admission::queued;
+  pool_worker* const rested = count_worker();
   lock.unlock();
+  if (rested) {
+    rested->parker_.unpark();
+    return admission::queued;
+  }
   try {
     start_worker();
   } catch (...) {
@@ -165,21 +169,24 @@ bool worker_pool_core::wake_idle_worker() noexcept {
   return true;
 }
 
-bool worker_pool_core::count_worker() noexcept {
-  if (blocked_ != 0 && threads_ >= options_.soft_limit) ++compensations_;
-  ++threads_;
-  if (resting_.empty()) return true;
+pool_worker& worker_pool_core::take_resting() noexcept {
   pool_worker& chosen = resting_.front();
   resting_.pop_front();
-  // Under the lock, as above.
-  chosen.parker_.unpark();
-  return false;
+  ++threads_;
+  return chosen;
+}
+
+pool_worker* worker_pool_core::count_worker() noexcept {
+  if (blocked_ != 0 && threads_ >= options_.soft_limit) ++compensations_;
+  if (!resting_.empty()) return &take_resting();
+  ++threads_;
+  return nullptr;
 }
 
 void worker_pool_core::uncount_worker() noexcept {
   --threads_;
   // Somebody may have come to rest since nobody was found there.
-  if (!resting_.empty() && wants_worker()) count_worker();
+  if (!resting_.empty() && wants_worker()) count_worker()->parker_.unpark();
   if (!has_threads()) all_left_.notify_all();
 }
 
@@ -244,10 +251,11 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
   }
   // While this one was on its way out it still counted, so others may have blocked without starting
   // one more. The successor is counted before anybody can find that there is no thread left.
-  const bool needed = wants_worker() && count_worker();
+  const bool needed = wants_worker();
+  pool_worker* const successor = needed ? count_worker() : nullptr;
   if (!has_threads()) all_left_.notify_all();
   lock.unlock();
-  if (needed) start_counted_worker();
+  if (needed) add_counted_worker(successor);
 }
 
 void worker_pool_core::join_finished(std::unique_lock<std::mutex>& lock) noexcept {
@@ -301,19 +309,21 @@ bool worker_pool_core::rest(pool_worker& self, std::unique_lock<std::mutex>& loc
   --threads_;
   resting_.push_front(self);
   const auto deadline = parker::clock::now() + options_.idle_timeout;
-  for (;;) {
-    lock.unlock();
-    const bool woken = self.parker_.park_until(deadline);
-    lock.lock();
-    if (!self.idle_hook_.is_linked()) {
-      all_.push_back(self);
-      return true;
-    }
-    if (woken && !closed_) continue;
+  lock.unlock();
+  const bool woken = self.parker_.park_until(deadline);
+  lock.lock();
+  if (self.idle_hook_.is_linked()) {
     resting_.erase(resting_.iterator_to(self));
     ++ending_;
     return false;
   }
+  if (!woken) {
+    lock.unlock();
+    self.parker_.park();
+    lock.lock();
+  }
+  all_.push_back(self);
+  return true;
 }
 
 // This one has found work, or leaves: the next has to come if there is more.
@@ -339,7 +349,10 @@ bool worker_pool_core::wait_for_work(pool_worker& self, std::unique_lock<std::mu
     lock.unlock();
     const bool woken = self.parker_.park_until(deadline);
     lock.lock();
-    if (!self.idle_hook_.is_linked()) return true;
+    if (!self.idle_hook_.is_linked()) {
+      if (!woken) self.parker_.park();  // it has been woken, under the lock: no wake is left over
+      return true;
+    }
     if (woken && !closed_) continue;
     idle_.erase(idle_.iterator_to(self));
     // Somebody may have been relied upon to wake this one.
@@ -364,7 +377,8 @@ bool worker_pool_core::wants_worker() const noexcept {
   return queue_.size() > searching_ + idle_.size() && may_grow();
 }
 
-void worker_pool_core::start_counted_worker() noexcept {
+void worker_pool_core::add_counted_worker(pool_worker* rested) noexcept {
+  if (rested) return rested->parker_.unpark();
   try {
     start_worker();
   } catch (...) {
@@ -376,11 +390,13 @@ void worker_pool_core::start_counted_worker() noexcept {
 }
 
 void worker_pool_core::ensure_worker() noexcept {
+  pool_worker* rested = nullptr;
   {
     const std::lock_guard lock(mutex_);
-    if (!wants_worker() || !count_worker()) return;
+    if (!wants_worker()) return;
+    rested = count_worker();
   }
-  start_counted_worker();
+  add_counted_worker(rested);
 }
 
 bool worker_pool_core::may_add_worker() const noexcept {
@@ -498,7 +514,7 @@ std::vector<leftover> worker_pool_core::shutdown(
   closed_ = true;
   while (wake_idle_worker()) {
   }
-  for (pool_worker& worker : resting_) worker.parker_.unpark();
+  while (!resting_.empty()) take_resting().parker_.unpark();
   const auto left = [&] { return !has_threads(); };
   if (!deadline)
     all_left_.wait(lock, left);

@@ -14,7 +14,9 @@
 // come again and again, and a thread costs more than they do. Resting, it is no worker: not in all_,
 // not in threads_, relied upon by nobody. Where one more worker is wanted, one that rests becomes it
 // in the very step that counts it; a thread is started only where nobody rests. So
-// threads_ + resting_ + ending_ never exceeds the hard limit.
+// threads_ + resting_ + ending_ never exceeds the hard limit. It is woken after mutex_ has been let
+// go, or it would run into it; so whoever is taken out of resting_ waits for that one wake, also if
+// its time was over at the same moment, and no wake may be left over from before.
 #pragma once
 
 #include "parker.hpp"
@@ -117,14 +119,16 @@ private:
   bool wants_worker() const noexcept;
   bool has_threads() const noexcept { return threads_ + ending_ + resting_.size() != 0; }
   bool wake_idle_worker() noexcept;
-  /// One more worker counts from now on. True: a thread has to be started for it; false: one that
-  /// rested is on its way.
-  bool count_worker() noexcept;
+  /// One more worker counts from now on, for add_counted_worker(). Null: a thread has to be started
+  /// for it; else the one that comes has rested.
+  pool_worker* count_worker() noexcept;
+  pool_worker& take_resting() noexcept;
   /// Takes back what was counted for a thread that could not be started.
   void uncount_worker() noexcept;
 
+  // Without mutex_.
   void start_worker();
-  void start_counted_worker() noexcept;
+  void add_counted_worker(pool_worker* rested) noexcept;
   void work_loop(std::list<boost::thread>::iterator handle) noexcept;
   work* next(pool_worker& self, std::unique_lock<std::mutex>& lock);
   bool rest(pool_worker& self, std::unique_lock<std::mutex>& lock);

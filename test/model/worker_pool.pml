@@ -7,7 +7,7 @@
 //! mirrors src/worker_pool_core.cpp worker_pool_core::work_loop worker_pool_core::ensure_worker worker_pool_core::shutdown
 //! mirrors src/worker_pool_core.cpp worker_pool_core::wake_idle_worker pool_worker::blocks pool_worker::resumes
 //! mirrors src/worker_pool_core.cpp worker_pool_core::stop_searching worker_pool_core::wants_worker
-//! mirrors src/worker_pool_core.cpp worker_pool_core::count_worker worker_pool_core::uncount_worker worker_pool_core::rest
+//! mirrors src/worker_pool_core.cpp worker_pool_core::count_worker worker_pool_core::uncount_worker worker_pool_core::rest worker_pool_core::take_resting
 //
 // Every item that submit takes is run, or refused because there is no thread to be had; none lies in the queue while
 // everybody sleeps, although each parent blocks until its child, an item of the same pool, has run. Never more threads
@@ -41,6 +41,8 @@
 //! refute RESTS_LONG STARTS_BESIDE_RESTING SOFT=2 TWICE  a thread is started although another one rests
 //! refute ENDS_UNCOUNTED SOFT=2 TWICE  who has rested in vain is not counted while it ends
 //! refute RESTS_LONG START_FAILS FORGETS_RESTING  who could not start a thread does not look who rests by then
+//! refute GOES_ON_UNWOKEN            who was taken when its time was over does not wait for its wake
+//! refute LEAVES_A_WAKE SOFT=2       an idle worker that was woken when its time was over leaves the wake for later
 //! refute CLOSES COUNTS_OUT_FIRST    the last worker counts itself out before it counts its successor in
 
 #ifndef SOFT
@@ -129,27 +131,37 @@ inline refuse_queue() {
   od
 }
 
-// One more worker counts. `start`: a thread has to be started for it.
-inline count_worker(start) {
+// One more worker counts. `start`: a thread has to be started for it; else `from` has rested, and is to be woken.
+inline count_worker(start, from) {
   threads++;
   start = false;
+  from = HARD;
   if
 #ifdef STARTS_BESIDE_RESTING
   :: start = true
 #else
-  :: rests[0] -> rests[0] = false; assert(alive[0]); token[0] = true
-  :: rests[1] -> rests[1] = false; assert(alive[1]); token[1] = true
-  :: rests[2] -> rests[2] = false; assert(alive[2]); token[2] = true
+  :: rests[0] -> from = 0
+  :: rests[1] -> from = 1
+  :: rests[2] -> from = 2
   :: RESTING == 0 -> start = true
 #endif
   fi;
+  if :: from < HARD -> rests[from] = false :: else fi;
   assert(threads + ending + RESTING <= HARD)
 }
 
-inline uncount_worker(start) {
+// Without the lock.
+inline wake_rested(from) {
+  if :: from < HARD -> atomic { assert(alive[from]); assert(!token[from]); token[from] = true } :: else fi
+}
+
+inline uncount_worker(start, from) {
   threads--;
 #ifndef FORGETS_RESTING
-  if :: RESTING > 0 && WANTS_WORKER -> count_worker(start); assert(!start) :: else fi
+  if
+  :: RESTING > 0 && WANTS_WORKER -> count_worker(start, from); assert(!start); token[from] = true
+  :: else
+  fi
 #endif
 }
 
@@ -188,7 +200,7 @@ inline offer(what) {
 
 inline submit(what) {
   bool start, failed;
-  byte chosen = HARD;
+  byte chosen = HARD, from = HARD;
   byte kind;
   atomic {
     start = false;
@@ -201,7 +213,7 @@ inline submit(what) {
        :: queued - 1 < SERVERS -> if :: searching == 0 -> wake_idle(chosen) :: else fi
        :: else ->
           if
-          :: MAY_GROW -> count_worker(start)
+          :: MAY_GROW -> count_worker(start, from)
           :: else -> offer(what)
           fi
        fi;
@@ -209,13 +221,14 @@ inline submit(what) {
     fi
   };
   if :: chosen < HARD -> unpark_late(chosen) :: else fi;
+  wake_rested(from);
   if
   :: start ->
      start_counted(failed);
      if
      :: failed ->
         atomic {
-          uncount_worker(start);
+          uncount_worker(start, from);
           if
           :: threads == 0 ->
 #ifdef FAILS_ALONE
@@ -243,7 +256,7 @@ inline start_wanted() {
   start_counted(failed);
   if
   :: failed -> atomic {
-       uncount_worker(start);
+       uncount_worker(start, from);
        if
        :: threads == 0 -> refuse_queue()
 #ifndef TRUSTS_FOR_EVER
@@ -257,12 +270,13 @@ inline start_wanted() {
 }
 
 inline ensure_worker() {
-  atomic { if :: WANTS_WORKER -> count_worker(start) :: else -> start = false fi };
+  atomic { from = HARD; if :: WANTS_WORKER -> count_worker(start, from) :: else -> start = false fi };
+  wake_rested(from);
   if :: start -> start_wanted() :: else fi
 }
 
 proctype worker(byte me) {
-  byte kind, other;
+  byte kind, other, from;
   bool start, failed, woken, rested;
 next:
   other = HARD;
@@ -318,7 +332,11 @@ end_sleep:
   fi;
   atomic {
     if
+#ifdef LEAVES_A_WAKE
     :: !idle[me] -> goto next
+#else
+    :: !idle[me] -> if :: !woken -> assert(token[me]); token[me] = false :: else fi; goto next
+#endif
     :: idle[me] && woken && !closed -> goto sleep
     :: idle[me] && woken && closed -> idle[me] = false; goto next
     :: idle[me] && !woken ->
@@ -332,7 +350,6 @@ end_sleep:
   };
 rest:
   if :: other < HARD -> unpark_late(other); other = HARD :: else fi;
-resting:
 end_resting:
   if
   :: atomic { token[me] -> token[me] = false; woken = true }
@@ -342,11 +359,17 @@ end_resting:
   fi;
   atomic {
     if
-    :: !rests[me] -> goto next
-    :: rests[me] && woken && !closed -> goto resting
-    :: rests[me] && !(woken && !closed) -> rests[me] = false; ending++; rested = true; goto leave
+    :: !rests[me] && woken -> goto next
+#ifdef GOES_ON_UNWOKEN
+    :: !rests[me] && !woken -> goto next
+#else
+    :: !rests[me] && !woken
+#endif
+    :: rests[me] -> assert(!woken); rests[me] = false; ending++; rested = true; goto leave
     fi
   };
+  // Taken at the last moment: the wake is on its way.
+  atomic { token[me] -> token[me] = false; goto next };
 take:
   if :: other < HARD -> unpark_late(other) :: else fi;
   if
@@ -387,9 +410,13 @@ leave:
     if :: rested -> ending-- :: else -> threads-- fi;
     start = false;
 #ifndef LEAVES_WITHOUT_LOOKING
-    if :: WANTS_WORKER -> count_worker(start) :: else fi
+    from = HARD;
+    if :: WANTS_WORKER -> count_worker(start, from) :: else fi
 #endif
   };
+#ifndef LEAVES_WITHOUT_LOOKING
+  wake_rested(from);
+#endif
   if :: start -> start_wanted() :: else fi
 #endif
 }
@@ -409,9 +436,9 @@ active proctype shutdown() {
     :: !ANY_IDLE -> break
     od;
 #ifndef CLOSES_PAST_RESTING
-    if :: rests[0] -> token[0] = true :: else fi;
-    if :: rests[1] -> token[1] = true :: else fi;
-    if :: rests[2] -> token[2] = true :: else fi
+    if :: rests[0] -> rests[0] = false; threads++; token[0] = true :: else fi;
+    if :: rests[1] -> rests[1] = false; threads++; token[1] = true :: else fi;
+    if :: rests[2] -> rests[2] = false; threads++; token[2] = true :: else fi
 #endif
   };
   threads + ending + RESTING == 0;
