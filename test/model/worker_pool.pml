@@ -7,13 +7,15 @@
 //! mirrors src/worker_pool_core.cpp worker_pool_core::work_loop worker_pool_core::ensure_worker worker_pool_core::shutdown
 //! mirrors src/worker_pool_core.cpp worker_pool_core::wake_idle_worker pool_worker::blocks pool_worker::resumes
 //! mirrors src/worker_pool_core.cpp worker_pool_core::stop_searching worker_pool_core::wants_worker
-//! mirrors src/worker_pool_core.cpp worker_pool_core::count_worker worker_pool_core::uncount_worker worker_pool_core::rest worker_pool_core::take_resting
+//! mirrors src/worker_pool_core.cpp worker_pool_core::count_worker worker_pool_core::uncount_worker worker_pool_core::rest
+//! mirrors src/worker_pool_core.cpp worker_pool_core::take_resting
 //
 // Every item that submit takes is run, or refused because there is no thread to be had; none lies in the queue while
 // everybody sleeps, although each parent blocks until its child, an item of the same pool, has run. Never more threads
-// than the hard limit, with those that rest; in the end no more unblocked workers than the soft limit. A parker is unparked only while its worker
-// lives. Where something is queued and somebody idle, somebody searches, and nobody who is idle leaves: an item may
-// block its worker for what another item does, in a way that the pool does not see. shutdown() without a deadline lets all that is queued run, and returns.
+// than the hard limit, with those that rest; in the end no more unblocked workers than the soft limit. A parker is
+// unparked only while its worker lives. Where something is queued and somebody idle, somebody searches, and nobody who
+// is idle leaves: an item may block its worker for what another item does, in a way that the pool does not see.
+// shutdown() without a deadline lets all that is queued run, and returns.
 //
 // What happens under mutex_ is one step. The parker is taken to be what parker.pml shows it is: a token.
 //
