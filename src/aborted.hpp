@@ -6,7 +6,7 @@
 namespace bothworlds::detail {
 
 /// What a cancelled operation throws: Asio's operation_aborted, as a system_error.
-std::exception_ptr operation_aborted();
+std::exception_ptr operation_aborted() noexcept;
 
 /// Whether `failure` is that.
 bool is_operation_aborted(const std::exception_ptr& failure) noexcept;

@@ -4,6 +4,7 @@
 #include "chain.hpp"
 #include "context_values.hpp"
 #include "describe.hpp"
+#include "exception_from.hpp"
 #include "foreign_context.hpp"
 #include "lane.hpp"
 #include "loop.hpp"
@@ -98,7 +99,7 @@ chain_place async_call::take_place() noexcept {
   chain_place place;
   place.blocked = waiter_ ? waiter_ : blocked_above_;
   place.epoch = waiter_ ? waiter_->epoch() : epoch_above_;
-  const lane* const sync_lane = sync_lane_ ? sync_lane_.get() : &process_lane();
+  const lane* const sync_lane = sync_lane_ ? sync_lane_.get() : find_process_lane();
   place.blocks_sync_lane = waiter_ && waiter_.get() == sync_lane;
   place.sync_lane = std::move(sync_lane_);
   place.lane_frame = std::move(lane_frame_);
@@ -312,20 +313,21 @@ void async_call::park(lane& where) {
     // Twice in a row, so that a loop that is stopped and restarted is left alone.
     const bool stopped = node_->foreign()->stopped();
     if (stopped && std::exchange(stopped_before_, stopped))
-      return give_up(
-          error(errc::loop_stopped, where_, "the loop that runs this call was stopped or destroyed",
-                "  fix  let the loop run until the calls that run on it have returned\n"));
+      return give_up(exception_from([this] {
+        return error(errc::loop_stopped, where_,
+                     "the loop that runs this call was stopped or destroyed",
+                     "  fix  let the loop run until the calls that run on it have returned\n");
+      }));
     stopped_before_ = stopped;
   }
   if (std::chrono::steady_clock::now() < patience_) return;
   // The coroutine's own timer sees to it, if its loop runs. If it was never begun, nothing has
   // happened yet.
   patience_ = never;
-  if (claim(start::late)) give_up(timeout_error());
+  if (claim(start::late)) give_up(exception_from([this] { return timeout_error(); }));
 }
 
-void async_call::give_up(const error& why) {
-  std::exception_ptr reason = std::make_exception_ptr(why);
+void async_call::give_up(std::exception_ptr reason) noexcept {
   outcome expected = outcome::pending;
   if (outcome_.compare_exchange_strong(expected, outcome::given_up, std::memory_order_acq_rel))
     gave_up_because_ = std::move(reason);
@@ -355,7 +357,7 @@ bool async_call::begin(const chain_node& on, asio::cancellation_signal& signal) 
     // Somebody has given it up and may not have said so yet: either way this is the outcome.
     failure_ = start_.load(std::memory_order_acquire) == start::refused
                    ? refusal_
-                   : std::make_exception_ptr(timeout_error());
+                   : exception_from([this] { return timeout_error(); });
     return false;
   }
   runs_on_.store(&on, std::memory_order_release);
@@ -440,10 +442,11 @@ void async_call::cancelled(loop_op* base, bool deliver) noexcept {
 void async_call::started(loop_op* base, bool deliver) noexcept {
   const ref_ptr<async_call> self(static_cast<op*>(base)->call_, false);
   if (deliver) return self->loop_->start(*self);
-  self->fail(std::make_exception_ptr(error(errc::loop_stopped, self->where_,
-                                           "the loop that was to run this call has ended",
-                                           "  fix  let the thread of that loop wait for its "
-                                           "callables; stop a portal after its last call\n")));
+  self->fail(exception_from([&] {
+    return error(errc::loop_stopped, self->where_, "the loop that was to run this call has ended",
+                 "  fix  let the thread of that loop wait for its callables; stop a portal after "
+                 "its last call\n");
+  }));
   self->finish(value_cell());
 }
 

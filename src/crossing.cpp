@@ -2,6 +2,7 @@
 #include "aborted.hpp"
 #include "chain.hpp"
 #include "context_values.hpp"
+#include "exception_from.hpp"
 #include "foreign_context.hpp"
 #include "interruption.hpp"
 #include "lane.hpp"
@@ -32,9 +33,10 @@ public:
     // While execute() is being left by an exception it is that exception that the caller is to get.
     if (!call_ || std::uncaught_exceptions() > unwinding_ || !call_->try_claim()) return;
     const std::source_location where = call_->where();
-    call_.detach()->refuse(std::make_exception_ptr(
-        error(errc::pool_closed, where, "the executor dropped the callable without running it",
-              "  fix  let the executor's context run until its callables have returned\n")));
+    call_.detach()->refuse(exception_from([&] {
+      return error(errc::pool_closed, where, "the executor dropped the callable without running it",
+                   "  fix  let the executor's context run until its callables have returned\n");
+    }));
   }
   void operator()() {
     if (const ref_ptr<crossing> call = std::move(call_); call->try_claim())

@@ -100,15 +100,36 @@ foreign_awaiter::foreign_awaiter(const asio::any_io_executor& executor)
 
 foreign_awaiter::~foreign_awaiter() = default;
 
+/// A post under way on this thread.
+struct hand_over {
+  explicit hand_over(const suspension& what) noexcept
+      : op(&what), outer(this_thread_state().handing_over) {
+    this_thread_state().handing_over = this;
+  }
+  ~hand_over() { this_thread_state().handing_over = outer; }
+  hand_over(const hand_over&) = delete;
+  hand_over& operator=(const hand_over&) = delete;
+
+  const suspension* const op;
+  hand_over* const outer;
+  bool failed = false;
+};
+
 /// What is handed to the context. Destroyed without having been called, it drops the suspended
-/// coroutine if the context is gone; else execute() has failed, and the reference is still the
-/// caller's.
+/// coroutine: its context goes, or one of the context's services, such as that of strands, does
+/// before ours. Destroyed while it is being handed over, it leaves the reference with the one who
+/// posts.
 class foreign_awaiter::resumption {
 public:
   explicit resumption(suspension* adopted) noexcept : op_(adopted) {}
   resumption(resumption&& other) noexcept : op_(std::exchange(other.op_, nullptr)) {}
   ~resumption() {
-    if (op_ && op_->foreign_->context()->gone()) suspension::resumed(op_, false);
+    if (!op_) return;
+    hand_over* const current = this_thread_state().handing_over;
+    if (current && current->op == op_)
+      current->failed = true;
+    else
+      suspension::resumed(op_, false);
   }
   void operator()() { suspension::resumed(std::exchange(op_, nullptr), true); }
 
@@ -126,13 +147,17 @@ void foreign_awaiter::post(suspension* op) noexcept {
         break;  // the context is gone, and the coroutine with it
       context_->awaiting_.erase(context_->awaiting_.iterator_to(*op));
       if (op->node_) op->node_->has_awaited(*op);
+      hand_over current(*op);
       try {
-        // With it goes the reference: the loop may have resumed the coroutine before this returns.
-        return executor_->never_now().execute(resumption(op));
+        executor_->never_now().execute(resumption(op));
       } catch (const std::bad_alloc&) {
-        context_->awaiting_.push_back(*op);
-        if (op->node_) op->node_->awaits(*op);
+        // The resumption has been destroyed, and has said so.
       }
+      // Unless it failed, the reference has gone with it: the loop may have resumed the coroutine
+      // by now.
+      if (!current.failed) return;
+      context_->awaiting_.push_back(*op);
+      if (op->node_) op->node_->awaits(*op);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }

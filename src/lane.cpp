@@ -329,6 +329,11 @@ constinit per_process<shared_lane> the_process_lane;
 
 lane& process_lane() { return *the_process_lane.get().instance; }
 
+lane* find_process_lane() noexcept {
+  const shared_lane* const known = the_process_lane.find();
+  return known ? known->instance.get() : nullptr;
+}
+
 void serve(work* item) noexcept {
   thread_state& thread = this_thread_state();
   loop* const driving = std::exchange(thread.driving, nullptr);

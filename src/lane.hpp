@@ -166,6 +166,8 @@ private:
 /// The lane of thread-sensitive calls under an async root, outside every context: one for the
 /// process.
 lane& process_lane();
+/// Null: it has not been made yet.
+lane* find_process_lane() noexcept;
 
 /// Runs `item`, which the caller has claimed, on this thread; takes the caller's reference.
 void serve(work* item) noexcept;

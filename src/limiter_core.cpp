@@ -2,6 +2,7 @@
 #include "limiter_core.hpp"
 
 #include "describe.hpp"
+#include "exception_from.hpp"
 #include "resources.hpp"
 #include "thread_state.hpp"
 #include "worker_pool_core.hpp"
@@ -161,7 +162,7 @@ void limiter_core::orphaned() noexcept {
       stranded = stop_waiting(queue_.front());
     }
     if (!stranded->try_claim()) continue;
-    std::exception_ptr why = std::make_exception_ptr(no_tokens_ever(stranded->where()));
+    std::exception_ptr why = exception_from([&] { return no_tokens_ever(stranded->where()); });
     stranded.detach()->refuse(std::move(why));
   }
 }

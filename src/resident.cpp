@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "resident.hpp"
 
+#include "exception_from.hpp"
 #include "loop.hpp"
 #include "task_core.hpp"
 #include "thread_state.hpp"
@@ -89,10 +90,12 @@ asio::awaitable<void> run_once(coroutine_scope scope, asio::cancellation_signal&
 
 coroutine_scope::~coroutine_scope() {
   if (!call_) return;
-  call_->fail(std::make_exception_ptr(error(
-      errc::loop_stopped, call_->where(), "the call's coroutine was destroyed before it ended",
-      "  why  its loop was destroyed, or had no memory to start it\n"
-      "  fix  let the loop live until the calls that run on it have returned\n")));
+  call_->fail(exception_from([this] {
+    return error(errc::loop_stopped, call_->where(),
+                 "the call's coroutine was destroyed before it ended",
+                 "  why  its loop was destroyed, or had no memory to start it\n"
+                 "  fix  let the loop live until the calls that run on it have returned\n");
+  }));
   finish();
 }
 

@@ -37,8 +37,9 @@ struct thread_state {
   value_cell* values = nullptr;       // of the call that runs now; null: see current_cell()
   const void* values_loop = nullptr;  // the innermost running loop when `values` was set
   class may_block_scope* blocking = nullptr;
-  pool_worker* worker = nullptr;  // set on the threads of a pool
-  ref_ptr<thread_record> record;  // made when it first sleeps in a bridge
+  pool_worker* worker = nullptr;             // set on the threads of a pool
+  ref_ptr<thread_record> record;             // made when it first sleeps in a bridge
+  struct hand_over* handing_over = nullptr;  // what foreign_awaiter::post() is at
   std::uint32_t fork_generation = 0;
 };
 

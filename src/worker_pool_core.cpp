@@ -2,6 +2,7 @@
 #include "worker_pool_core.hpp"
 
 #include "describe.hpp"
+#include "exception_from.hpp"
 #include "lane.hpp"
 #include "resources.hpp"
 #include "thread_cache.hpp"
@@ -520,10 +521,20 @@ std::vector<leftover> worker_pool_core::shutdown(
     all_left_.wait(lock, left);
   else
     all_left_.wait_until(lock, *deadline, left);
-  std::vector<leftover> leftovers = list_running();
-  for (const work& item : queue_) leftovers.push_back(make_leftover(item.name(), item.where()));
-  refuse_queue(lock, std::make_exception_ptr(closed_error(std::source_location::current())));
+  // Without a deadline nothing is left, and no memory is needed: a destructor may call this.
+  std::vector<leftover> leftovers;
+  std::exception_ptr no_memory;
+  try {
+    leftovers = list_running();
+    for (const work& item : queue_) leftovers.push_back(make_leftover(item.name(), item.where()));
+  } catch (...) {
+    no_memory = std::current_exception();
+  }
+  if (!queue_.empty())
+    refuse_queue(lock,
+                 exception_from([] { return closed_error(std::source_location::current()); }));
   join_finished(lock);
+  if (no_memory) std::rethrow_exception(no_memory);
   return leftovers;
 }
 

@@ -109,6 +109,44 @@ TEST_CASE(
   CHECK(good == 20);
 }
 
+namespace {
+
+/// Forks in a coroutine, on its loop's thread. The child goes on there, with whatever it needs of
+/// its own.
+awaitable<int> forked_in_coroutine() {
+  co_await answer();
+  co_await sensitive_answer();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(60);
+    int code = 1;
+    try {
+      const int plain = co_await answer();
+      const int sensitive = co_await sensitive_answer();
+      code = plain == 42 && sensitive == 42 ? 42 : 3;
+    } catch (const bothworlds::error& e) {
+      code = e.code() == errc::forked_child ? 42 : 2;
+    }
+    ::_exit(code);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  co_return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+}  // namespace
+
+TEST_CASE(
+    "fork_with_warm_pool: forked on a loop's thread, the child goes on in its "
+    "coroutine" SKIPPED_UNDER_TSAN) {
+  int code = 0;
+  run_async_root([&]() -> awaitable<void> { code = co_await forked_in_coroutine(); });
+  CHECK(code == 42);
+  CHECK(async_to_sync(forked_in_coroutine)() == 42);
+  CHECK(async_to_sync(answer)() == 42);
+}
+
 TEST_CASE(
     "test_multiprocessing: forked in a callable, before and after a nested "
     "call" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {

@@ -157,7 +157,7 @@ private:
   bool pending() const noexcept {
     return outcome_.load(std::memory_order_seq_cst) == outcome::pending;
   }
-  void give_up(const error& why);
+  void give_up(std::exception_ptr reason) noexcept;
   error timeout_error() const;
 
   // The coroutine's executor.
