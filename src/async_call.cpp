@@ -6,10 +6,12 @@
 #include "describe.hpp"
 #include "exception_from.hpp"
 #include "foreign_context.hpp"
+#include "hand_over.hpp"
 #include "lane.hpp"
 #include "loop.hpp"
 #include "names.hpp"
 #include "resident.hpp"
+#include "serial_executor.hpp"
 #include "thread_record.hpp"
 #include "thread_state.hpp"
 #include "unhandled.hpp"
@@ -214,8 +216,11 @@ struct coroutine_access {
       : call(std::move(what)), node(std::move(where)) {}
   coroutine_access(coroutine_access&&) noexcept = default;
   ~coroutine_access() {
-    if (call)
-      coroutine_scope(std::move(call), std::move(node));  // never started: the executor is gone
+    if (call && !hand_over::fails(call.get())) drop(std::move(call), std::move(node));
+  }
+  /// It was never started: the executor is gone.
+  static void drop(ref_ptr<async_call> call, ref_ptr<chain_node> node) noexcept {
+    const coroutine_scope ended(std::move(call), std::move(node));
   }
   void operator()() {
     async_call& started = *call;
@@ -227,8 +232,12 @@ struct coroutine_access {
   }
 };
 
+// Where this throws, the call has not ended, and nothing of it has been called.
 void async_call::start_on(const ref_ptr<chain_node>& node) {
-  node->execute(continuation(coroutine_access(ref_ptr<async_call>(this), node)), false);
+  const ref_ptr<async_call> self(this);
+  hand_over current(this);
+  node->execute(continuation(coroutine_access(self, node)), false);
+  if (current.failed) coroutine_access::drop(self, node);
 }
 
 void async_call::wait(thread_state& thread, loop* owned, bool root) {

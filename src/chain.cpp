@@ -7,9 +7,6 @@
 
 #include <bothworlds/error.hpp>
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/strand.hpp>
-
 namespace bothworlds::detail {
 
 chain_node::chain_node(ref_ptr<loop> own) : loop_(std::move(own)) {}
@@ -94,13 +91,6 @@ void chain_node::work_started() const noexcept {
 void chain_node::work_finished() const noexcept {
   tracked_.fetch_sub(1, std::memory_order_release);
   if (scheduler_ && !foreign_->gone()) scheduler_.work_finished();
-}
-
-asio::any_io_executor serialised(const asio::any_io_executor& executor) {
-  using any_strand = asio::strand<asio::any_io_executor>;
-  using io_strand = asio::strand<asio::io_context::executor_type>;
-  if (executor.target<any_strand>() || executor.target<io_strand>()) return executor;
-  return any_strand(executor);
 }
 
 const ref_ptr<chain_node>* find_node(const asio::any_io_executor& executor) noexcept {

@@ -200,10 +200,6 @@ private:
       false;  // counts as outstanding work of a foreign scheduler, as Asio's own executors do
 };
 
-/// `executor`, or a strand over it: a coroutine on an io_context with several threads must not meet
-/// its own cancellation.
-asio::any_io_executor serialised(const asio::any_io_executor& executor);
-
 /// The node that `executor` carries; null: none.
 const ref_ptr<chain_node>* find_node(const asio::any_io_executor& executor) noexcept;
 

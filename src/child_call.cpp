@@ -4,6 +4,7 @@
 #include "chain.hpp"
 #include "foreign_context.hpp"
 #include "loop.hpp"
+#include "serial_executor.hpp"
 
 #include <bothworlds/detail/async_call.hpp>
 #include <bothworlds/error.hpp>

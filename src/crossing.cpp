@@ -4,6 +4,7 @@
 #include "context_values.hpp"
 #include "exception_from.hpp"
 #include "foreign_context.hpp"
+#include "hand_over.hpp"
 #include "interruption.hpp"
 #include "lane.hpp"
 #include "limiter_core.hpp"
@@ -30,10 +31,12 @@ public:
   explicit executor_job(crossing& call) noexcept : call_(&call) {}
   executor_job(executor_job&&) noexcept = default;
   ~executor_job() {
-    // While execute() is being left by an exception it is that exception that the caller is to get.
-    if (!call_ || std::uncaught_exceptions() > unwinding_ || !call_->try_claim()) return;
-    const std::source_location where = call_->where();
-    call_.detach()->refuse(exception_from([&] {
+    if (call_ && !hand_over::fails(call_.get())) drop(std::move(call_));
+  }
+  static void drop(ref_ptr<crossing> call) noexcept {
+    if (!call->try_claim()) return;
+    const std::source_location where = call->where();
+    call.detach()->refuse(exception_from([&] {
       return error(errc::pool_closed, where, "the executor dropped the callable without running it",
                    "  fix  let the executor's context run until its callables have returned\n");
     }));
@@ -45,7 +48,6 @@ public:
 
 private:
   ref_ptr<crossing> call_;
-  int unwinding_ = std::uncaught_exceptions();
 };
 
 }  // namespace
@@ -179,7 +181,11 @@ void crossing::hand_over(bool on_the_loop) {
   }
   if (options_.extras && options_.extras->executor) {
     queue_.store(queue::executor, std::memory_order_release);
-    return options_.extras->executor.execute(executor_job(*this));
+    const ref_ptr<crossing> self(this);
+    detail::hand_over current(this);
+    options_.extras->executor.execute(executor_job(*this));
+    if (current.failed) executor_job::drop(self);
+    return;
   }
   queue_.store(options_.thread_sensitive ? queue::lane : queue::pool, std::memory_order_release);
   if (options_.thread_sensitive) {

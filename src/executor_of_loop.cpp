@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "chain.hpp"
 #include "loop.hpp"
+#include "serial_executor.hpp"
 
 #include <bothworlds/detail/awaited_call.hpp>
 #include <bothworlds/error.hpp>
@@ -18,6 +19,8 @@ std::optional<io_executor> find_io_executor(const asio::any_io_executor& executo
     return strand->get_inner_executor();
   if (const auto* strand = executor.target<asio::strand<asio::any_io_executor>>())
     return find_io_executor(strand->get_inner_executor());
+  if (const auto* serial = executor.target<serial_executor>())
+    return find_io_executor(serial->inner());
   if (const ref_ptr<chain_node>* node = find_node(executor)) {
     if (loop* own = (*node)->own_loop().get()) return own->context().get_executor();
     return find_io_executor((*node)->inner());

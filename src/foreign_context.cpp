@@ -2,6 +2,7 @@
 #include "foreign_context.hpp"
 
 #include "chain.hpp"
+#include "hand_over.hpp"
 #include "thread_state.hpp"
 
 #include <boost/asio/execution.hpp>
@@ -100,21 +101,6 @@ foreign_awaiter::foreign_awaiter(const asio::any_io_executor& executor)
 
 foreign_awaiter::~foreign_awaiter() = default;
 
-/// A post under way on this thread.
-struct hand_over {
-  explicit hand_over(const suspension& what) noexcept
-      : op(&what), outer(this_thread_state().handing_over) {
-    this_thread_state().handing_over = this;
-  }
-  ~hand_over() { this_thread_state().handing_over = outer; }
-  hand_over(const hand_over&) = delete;
-  hand_over& operator=(const hand_over&) = delete;
-
-  const suspension* const op;
-  hand_over* const outer;
-  bool failed = false;
-};
-
 /// What is handed to the context. Destroyed without having been called, it drops the suspended
 /// coroutine: its context goes, or one of the context's services, such as that of strands, does
 /// before ours. Destroyed while it is being handed over, it leaves the reference with the one who
@@ -124,14 +110,10 @@ public:
   explicit resumption(suspension* adopted) noexcept : op_(adopted) {}
   resumption(resumption&& other) noexcept : op_(std::exchange(other.op_, nullptr)) {}
   ~resumption() {
-    if (!op_) return;
-    hand_over* const current = this_thread_state().handing_over;
-    if (current && current->op == op_)
-      current->failed = true;
-    else
-      suspension::resumed(op_, false);
+    if (op_ && !hand_over::fails(op_)) op_->arrive(false);
   }
-  void operator()() { suspension::resumed(std::exchange(op_, nullptr), true); }
+  /// What leaves the coroutine leaves the user's run(), as it does without this library.
+  void operator()() { std::exchange(op_, nullptr)->arrive(true); }
 
 private:
   suspension* op_;
@@ -147,7 +129,7 @@ void foreign_awaiter::post(suspension* op) noexcept {
         break;  // the context is gone, and the coroutine with it
       context_->awaiting_.erase(context_->awaiting_.iterator_to(*op));
       if (op->node_) op->node_->has_awaited(*op);
-      hand_over current(*op);
+      hand_over current(op);
       try {
         executor_->never_now().execute(resumption(op));
       } catch (const std::bad_alloc&) {

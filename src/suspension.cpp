@@ -3,10 +3,9 @@
 #include "foreign_context.hpp"
 #include "loop.hpp"
 #include "thread_state.hpp"
+#include "unhandled.hpp"
 
 #include <bothworlds/detail/suspension.hpp>
-
-#include <exception>
 
 namespace bothworlds::detail {
 
@@ -64,28 +63,31 @@ void suspension::undeliverable() noexcept {
   arrived(false);
 }
 
-void suspension::resumed(loop_op* op, bool resumes) noexcept {
-  auto* const suspended = static_cast<suspension*>(op);
-  ref_ptr<const ref_counted> self(&suspended->counted(), false);
+void suspension::arrive(bool resumes) {
+  ref_ptr<const ref_counted> self(&counted(), false);
   // A foreign context has let go of it already.
-  if (!suspended->foreign_) suspended->node_->own_loop()->untrack(*suspended);
-  suspended->arrived(resumes);
-  continuation resume = std::move(suspended->resume_);
-  ref_ptr<chain_node> node = suspended->node_;
-  loop* const own = suspended->awaiting_loop();  // it runs this
+  if (!foreign_) node_->own_loop()->untrack(*this);
+  arrived(resumes);
+  continuation resume = std::move(resume_);
+  const ref_ptr<chain_node> node = node_;
   // Let go first: the coroutine may run to its end in there, and look who still holds its chain.
   self.reset();
   if (!resumes) return;
-  {
-    const node_scope scope(node.get());
-    try {
-      resume();
-    } catch (...) {
-      std::terminate();  // coroutines and completion handlers report through other ways
-    }
+  const node_scope scope(node.get());
+  resume();
+}
+
+// Coroutines report through other ways, so what comes here is memory that ran out in Asio between
+// two of them.
+void suspension::resumed(loop_op* op, bool resumes) noexcept {
+  auto& suspended = *static_cast<suspension*>(op);
+  loop* const own = suspended.awaiting_loop();  // it runs this
+  try {
+    suspended.arrive(resumes);
+  } catch (...) {
+    report_unhandled("a handler on a loop of async_to_sync");
   }
-  node.reset();
-  if (own) own->resumption_over();
+  if (resumes && own) own->resumption_over();
 }
 
 void suspension::drop_continuation() noexcept { const continuation dropped = std::move(resume_); }

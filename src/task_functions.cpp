@@ -3,6 +3,7 @@
 // What the typed shells of tasks and groups call.
 #include "chain.hpp"
 #include "context_values.hpp"
+#include "serial_executor.hpp"
 #include "task_core.hpp"
 
 #include <bothworlds/error.hpp>

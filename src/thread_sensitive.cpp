@@ -3,13 +3,15 @@
 #include "context_values.hpp"
 #include "foreign_context.hpp"
 #include "loop.hpp"
+#include "serial_executor.hpp"
 #include "task_core.hpp"
 
+#include <bothworlds/detail/suspension.hpp>
 #include <bothworlds/thread_sensitive.hpp>
 
 #include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/async_result.hpp>
 #include <boost/asio/deferred.hpp>
-#include <boost/asio/post.hpp>
 
 namespace bothworlds::detail {
 
@@ -25,7 +27,8 @@ public:
 
   /// False: a sync thread is there already, nothing is to change.
   bool needed() const noexcept { return lane_ != nullptr; }
-  void start(async_call& call, continuation then, asio::cancellation_slot slot);
+  /// Runs `call`, which has its own failure; throws where it could not be begun.
+  asio::awaitable<void> run(ref_ptr<async_call> call) const;
   /// After its end: what it has changed is seen by the awaiting coroutine.
   void take_values(async_call& call) const noexcept {
     if (const ref_ptr<chain_node>* above = find_node(executor_))
@@ -33,12 +36,12 @@ public:
   }
 
 private:
+  class wait;
+
   void make_foreign_node(const ref_ptr<chain_node>* above, const asio::any_io_executor& executor);
-  void resume_outer();
 
   const asio::any_io_executor
       executor_;  // of the awaiting coroutine, in whose frame this scope stands
-  continuation then_;
   ref_ptr<lane> lane_;
   ref_ptr<chain_node> node_;
 };
@@ -73,34 +76,58 @@ void sensitive_scope::make_foreign_node(const ref_ptr<chain_node>* above,
       [&] { node_ = new chain_node(context, above ? (*above)->inner() : serialised(executor)); });
 }
 
-void sensitive_scope::start(async_call& call, continuation then, asio::cancellation_slot slot) {
-  call.node_ = node_;
-  then_ = std::move(then);
-  call.then_ = continuation([this] { resume_outer(); });
-  if (slot.is_connected())
-    slot.assign([call = ref_ptr<async_call>(&call)](asio::cancellation_type type) {
-      call->request_cancel(type);
-    });
-  call.start_on(node_);
-}
+/// The awaiting coroutine, suspended until the call has ended. It has all the memory for that
+/// before the call begins.
+class sensitive_scope::wait final : public ref_counted, public suspension {
+public:
+  wait(ref_ptr<async_call> call, ref_ptr<chain_node> inner) noexcept
+      : call_(std::move(call)), inner_(std::move(inner)) {}
 
-// Called by the inner coroutine's last step. The outer one goes on where it was: on its own
-// executor.
-void sensitive_scope::resume_outer() {
-  asio::post(executor_, [then = std::move(then_)]() mutable { then(); });
-}
-
-namespace {
-
-struct start_in_scope {
   template <class Handler>
-  void operator()(Handler&& handler, sensitive_scope* scope, async_call* call) const {
+  void start(Handler&& handler) noexcept {
     const asio::cancellation_slot slot = asio::get_associated_cancellation_slot(handler);
-    scope->start(*call, continuation(std::forward<Handler>(handler)), slot);
+    suspend(continuation(std::forward<Handler>(handler)), slot);
   }
+  void rethrow_failure() {
+    if (failure_) std::rethrow_exception(std::move(failure_));
+  }
+
+private:
+  ~wait() override = default;
+  const ref_counted& counted() const noexcept override { return *this; }
+
+  void begin(asio::cancellation_slot slot) override {
+    if (slot.is_connected())
+      slot.assign([call = call_](asio::cancellation_type type) { call->request_cancel(type); });
+    call_->node_ = inner_;
+    // Called by the last step of the inner coroutine.
+    call_->then_ =
+        continuation([self = ref_ptr<wait>(this)]() mutable { self.detach()->deliver(); });
+    call_->start_on(inner_);
+  }
+  void begin_failed() noexcept override {
+    failure_ = std::current_exception();
+    call_->then_.reset();
+    intrusive_ptr_add_ref(static_cast<const ref_counted*>(this));
+    deliver();
+  }
+  void arrived(bool) noexcept override {}
+  void orphaned() noexcept override { drop_continuation(); }
+
+  const ref_ptr<async_call> call_;
+  const ref_ptr<chain_node> inner_;
+  std::exception_ptr failure_;
 };
 
-}  // namespace
+asio::awaitable<void> sensitive_scope::run(ref_ptr<async_call> call) const {
+  const ref_ptr<wait> waiting(new wait(std::move(call), node_));
+  waiting->prepare_resumption(executor_);
+  const auto start = [&waiting](auto&& handler) noexcept {
+    waiting->start(std::forward<decltype(handler)>(handler));
+  };
+  co_await asio::async_initiate<const asio::deferred_t&, void()>(start, asio::deferred);
+  waiting->rethrow_failure();
+}
 
 asio::awaitable<void> run_in_sensitive_context(ref_ptr<async_call> call) {
   call->awaited();
@@ -110,8 +137,7 @@ asio::awaitable<void> run_in_sensitive_context(ref_ptr<async_call> call) {
     co_await call->run();
     co_return;
   }
-  co_await asio::async_initiate<const asio::deferred_t&, void()>(start_in_scope(), asio::deferred,
-                                                                 &scope, call.get());
+  co_await scope.run(call);
   scope.take_values(*call);
 }
 

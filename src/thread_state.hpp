@@ -39,7 +39,7 @@ struct thread_state {
   class may_block_scope* blocking = nullptr;
   pool_worker* worker = nullptr;             // set on the threads of a pool
   ref_ptr<thread_record> record;             // made when it first sleeps in a bridge
-  struct hand_over* handing_over = nullptr;  // what foreign_awaiter::post() is at
+  struct hand_over* handing_over = nullptr;  // the innermost one of this thread
   std::uint32_t fork_generation = 0;
 };
 

@@ -76,6 +76,9 @@ private:
 
   void enter(asio::cancellation_slot slot) noexcept;
   void undeliverable() noexcept;
+  /// What a delivery does on the awaiting loop; takes the delivery's reference. Throws what leaves
+  /// the coroutine, of which nothing here is left then.
+  void arrive(bool resumes);
   static void resumed(loop_op* op, bool resumes) noexcept;
 
   continuation resume_;  // the awaiting loop
