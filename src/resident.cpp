@@ -16,6 +16,10 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 
+#include <chrono>
+#include <new>
+#include <thread>
+
 namespace bothworlds::detail {
 namespace {
 
@@ -54,13 +58,6 @@ private:
 /// Brings a coroutine back that has hopped to another executor's thread and stayed there.
 asio::awaitable<void> return_home() { co_await asio::dispatch(asio::deferred); }
 
-/// Waits for the tasks of a call whose own coroutine has ended.
-asio::awaitable<void> leave_tasks(ref_ptr<task_scope> tasks, bool cancels) {
-  if (cancels) tasks->cancel();
-  tasks->release();
-  co_await tasks->left();
-}
-
 // The completion of a coroutine that has reported everything already.
 struct nothing_left_to_say {
   void operator()(std::exception_ptr) const noexcept {}
@@ -78,8 +75,13 @@ asio::awaitable<void> run_once(coroutine_scope scope, asio::cancellation_signal&
       }
     }
     co_await asio::this_coro::throw_if_cancelled(false);
-    if (const ref_ptr<task_scope> tasks = scope.own_tasks())
-      co_await leave_tasks(tasks, scope.ends_its_tasks());
+    while (const ref_ptr<task_scope> tasks = scope.tasks_to_wait_for()) {
+      try {
+        co_await tasks->left();
+      } catch (const std::bad_alloc&) {
+        scope.cannot_wait(*tasks);
+      }
+    }
     co_await return_home();
     scope.end_step();
   }
@@ -101,6 +103,23 @@ coroutine_scope::~coroutine_scope() {
 
 bool coroutine_scope::begin(asio::cancellation_signal& signal) noexcept {
   return call_->begin(*node_, signal);
+}
+
+ref_ptr<task_scope> coroutine_scope::tasks_to_wait_for() noexcept {
+  if (!node_->hosts_tasks() || !node_->tasks()) return nullptr;
+  const ref_ptr<task_scope> tasks = node_->tasks();
+  if (!std::exchange(waits_for_tasks_, true)) {
+    // It failed, or was asked to end, whatever it made of that: its tasks are to end, too.
+    if (call_->failure() || call_->was_cancelled_) tasks->cancel();
+    tasks->release();
+  }
+  return tasks->is_left() ? nullptr : tasks;
+}
+
+void coroutine_scope::cannot_wait(task_scope& tasks) noexcept {
+  failed();
+  tasks.cancel();
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 void coroutine_scope::failed() noexcept { call_->fail(std::current_exception()); }
@@ -141,6 +160,16 @@ void resident::run(ref_ptr<async_call> call) {
   wait_();
 }
 
+void resident::retire() noexcept {
+  const ref_ptr<resident> self(this);
+  const node_scope scope(node_.get());
+  try {
+    wait_();
+  } catch (const std::bad_alloc&) {
+    // There was none for its last step either: it has gone without that.
+  }
+}
+
 void resident::tell_leftovers() noexcept {
   if (told_ || node_->unfinished() <= idle_work_) return;
   told_ = true;
@@ -156,6 +185,7 @@ asio::awaitable<void> resident::main(ref_ptr<resident> self) {
   for (;;) {
     const wait_for_call wait{self.get()};
     co_await asio::async_initiate<const asio::deferred_t&, void()>(wait, asio::deferred);
+    if (!self->call_) co_return;
     {
       coroutine_scope scope(std::move(self->call_), self->node_);
       {
@@ -171,8 +201,13 @@ asio::awaitable<void> resident::main(ref_ptr<resident> self) {
             scope.failed();
           }
           co_await asio::this_coro::throw_if_cancelled(false);
-          if (const ref_ptr<task_scope> tasks = scope.own_tasks())
-            co_await leave_tasks(tasks, scope.ends_its_tasks());
+          while (const ref_ptr<task_scope> tasks = scope.tasks_to_wait_for()) {
+            try {
+              co_await tasks->left();
+            } catch (const std::bad_alloc&) {
+              scope.cannot_wait(*tasks);
+            }
+          }
           if (!self->node_->own_loop()->turns_here()) co_await return_home();
           scope.end_step();
         }

@@ -36,13 +36,12 @@ public:
   bool begin(asio::cancellation_signal& signal) noexcept;
   /// The coroutine threw what is being handled.
   void failed() noexcept;
-  /// It failed, or was asked to end, whatever it made of that: its tasks are to end, too.
-  bool ends_its_tasks() const noexcept { return call_->failure() || call_->was_cancelled_; }
-  /// The scope of the tasks that the call has made; null: it has made none. It is left before the
-  /// call ends.
-  ref_ptr<task_scope> own_tasks() const noexcept {
-    return node_->hosts_tasks() ? node_->tasks() : nullptr;
-  }
+  /// The tasks that the call has made and that have not ended: the call ends after them. To be
+  /// asked until it is null.
+  ref_ptr<task_scope> tasks_to_wait_for() noexcept;
+  /// std::bad_alloc, which is being handled, has ended the wait for them: that is the call's
+  /// failure, they are cancelled, and the next wait is tried a little later.
+  void cannot_wait(task_scope& tasks) noexcept;
   /// The coroutine's last step ends.
   void end_step() noexcept { capture_thread_locals(node_->values()); }
   /// The coroutine and its frame are gone: wake the caller.
@@ -51,6 +50,7 @@ public:
 private:
   ref_ptr<async_call> call_;  // null: moved from, or finished
   ref_ptr<chain_node> node_;
+  bool waits_for_tasks_ = false;
 };
 
 /// Driver of the loop only.
@@ -72,8 +72,9 @@ public:
   }
   /// While it is idle: reports what its last call has left behind, once.
   void tell_leftovers() noexcept;
-  /// Ends the coroutine.
-  void retire() noexcept { wait_.reset(); }
+  /// Ends the coroutine. It is resumed for that, not dropped: to destroy one that is suspended Asio
+  /// takes memory, in a destructor.
+  void retire() noexcept;
 
 private:
   friend class loop;
@@ -84,8 +85,8 @@ private:
 
   const ref_ptr<chain_node> node_;
   asio::cancellation_signal signal_;
-  continuation wait_;  // resumes the coroutine with call_
-  ref_ptr<async_call> call_;
+  continuation wait_;            // resumes the coroutine with call_
+  ref_ptr<async_call> call_;     // null: it is to end
   ref_ptr<resident> next_idle_;  // the loop
   std::uint32_t idle_owners_ = 0;
   std::uint32_t idle_work_ = 0;  // what the node counts while it waits for a call

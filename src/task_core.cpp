@@ -141,7 +141,7 @@ void task_scope::member_ended(task_core& member) noexcept {
   one_less(lock);
 }
 
-void task_scope::failed_to_start(std::exception_ptr why) noexcept {
+void task_scope::fail(std::exception_ptr why) noexcept {
   const std::lock_guard lock(mutex_);
   take_error(why);
 }

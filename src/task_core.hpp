@@ -93,14 +93,15 @@ public:
   /// From now on it is cancelled with the others.
   void member_started(task_core& member) noexcept;
   void member_ended(task_core& member) noexcept;
-  /// Could not be started: counts as a member's failure.
-  void failed_to_start(std::exception_ptr why) noexcept;
+  /// A member could not be started, or not be waited for: counts as a member's failure.
+  void fail(std::exception_ptr why) noexcept;
   void release() noexcept;
 
   /// Any thread.
   void cancel() noexcept;
   void request_cancel(asio::cancellation_type type) noexcept override;
 
+  bool is_left() const noexcept { return left_.is_set(); }
   /// Waits until it is left; cancellations go to the members.
   asio::awaitable<void> left();
   /// It was cancelled by cancel(), not by a cancellation of whoever waits for it.
@@ -132,6 +133,11 @@ private:
   bool cancelled_from_outside_ = false;
   event left_;
 };
+
+/// Waits until `started`, which is one of no scope, has ended; cancellations go to it. To be made
+/// before it is started: where there is no memory to wait with it is cancelled, waited for all the
+/// same, and then std::bad_alloc is thrown.
+asio::awaitable<void> end_of(ref_ptr<task_core> started);
 
 /// The scope that create_task uses on `node`; made where there can be one. Null: there cannot.
 ref_ptr<task_scope> tasks_of(chain_node& node, std::source_location where);

@@ -10,6 +10,10 @@
 
 #include <boost/asio/this_coro.hpp>
 
+#include <chrono>
+#include <new>
+#include <thread>
+
 namespace bothworlds::detail {
 namespace {
 
@@ -34,6 +38,21 @@ void start_member(const ref_ptr<task_scope>& scope, const ref_ptr<async_call>& c
                   const asio::any_io_executor& executor) {
   const ref_ptr<task_core> member(new task_core(call, scope, task_core::role::member));
   member->start(executor, values_of(executor), scope);
+}
+
+/// Waits until all that belongs to the group has ended. Made before anything is started: from then
+/// on nobody leaves early because there is no memory to wait with. That is an error of the group's,
+/// and the wait is tried again.
+asio::awaitable<void> leave(ref_ptr<task_scope> group) {
+  for (;;) {
+    try {
+      co_await group->left();
+      co_return;
+    } catch (const std::bad_alloc&) {
+      group->fail(std::current_exception());
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 std::chrono::steady_clock::time_point deadline_after(
@@ -66,6 +85,22 @@ asio::awaitable<void> join_task(ref_ptr<task_core> task) {
   co_await task->ended().wait(task, nullptr);
   task->seen();
   if (task->failure()) std::rethrow_exception(task->failure());
+}
+
+asio::awaitable<void> end_of(ref_ptr<task_core> started) {
+  const ref_ptr<async_call> call(&started->call());
+  std::exception_ptr no_memory;
+  for (;;) {
+    try {
+      co_await started->ended().wait(started, call);
+      break;
+    } catch (const std::bad_alloc&) {
+      no_memory = std::current_exception();
+      call->request_cancel(asio::cancellation_type::terminal);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  if (no_memory) std::rethrow_exception(no_memory);
 }
 
 void claim_result(task_core& task) {
@@ -109,9 +144,10 @@ asio::awaitable<void> run_group(ref_ptr<task_scope> group, ref_ptr<async_call> b
   body->awaited();
   const asio::any_io_executor executor = in_turns(co_await asio::this_coro::executor);
   group->open(executor);
+  asio::awaitable<void> left = leave(group);
   start_member(group, body, executor);
   group->release();
-  co_await group->left();
+  co_await std::move(left);
   if (value_cell* const mine = cell_of(executor)) take_back(*mine, body->take_values());
   group->rethrow_first();
   if (is_void && group->cancelled_from_inside()) body->forget_failure();
@@ -122,13 +158,14 @@ asio::awaitable<void> run_all(std::vector<ref_ptr<async_call>> members,
   for (const ref_ptr<async_call>& member : members) member->awaited();
   const asio::any_io_executor executor = in_turns(co_await asio::this_coro::executor);
   const ref_ptr<task_scope> group = make_group(where);
+  asio::awaitable<void> left = leave(group);
   try {
     for (const ref_ptr<async_call>& member : members) start_member(group, member, executor);
   } catch (...) {
-    group->failed_to_start(std::current_exception());
+    group->fail(std::current_exception());
   }
   group->release();
-  co_await group->left();
+  co_await std::move(left);
   group->rethrow_first();
 }
 
@@ -138,9 +175,10 @@ asio::awaitable<void> run_within(ref_ptr<async_call> call,
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   const ref_ptr<chain_node>* const node = find_node(executor);
   const ref_ptr<task_core> inner(new task_core(call, nullptr, task_core::role::member));
+  asio::awaitable<void> ended = end_of(inner);
   inner->start(executor, values_of(executor), node ? tasks_of(**node, call->where()) : nullptr,
                deadline_after(limit));
-  co_await inner->ended().wait(inner, call);
+  co_await std::move(ended);
   if (value_cell* const mine = cell_of(executor)) take_back(*mine, call->take_values());
 }
 

@@ -14,6 +14,7 @@
 #include <bothworlds/error.hpp>
 
 #include <algorithm>
+#include <cstdio>
 #include <ctime>
 #include <utility>
 
@@ -216,9 +217,10 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
   this_thread_state().worker = &self;
   std::unique_lock lock(mutex_);
   all_.push_back(self);
-  const std::string name = options_.name.substr(0, 11) + "-" + std::to_string(++names_);
+  char name[16];  // as long as the kernel's may be, and no memory is needed
+  std::snprintf(name, sizeof name, "%.11s-%u", options_.name.c_str(), ++names_);
   lock.unlock();
-  ::pthread_setname_np(::pthread_self(), name.substr(0, 15).c_str());
+  ::pthread_setname_np(::pthread_self(), name);
   call_hook(options_.on_thread_start, "worker_pool_options::on_thread_start");
   lock.lock();
   while (work* item = next(self, lock)) {

@@ -68,8 +68,10 @@ public:
 
   static asio::awaitable<std::optional<T>> next(ref_ptr<stream_walk> walk) {
     if (walk->taken_ != walk->batch_.size()) co_return std::move(walk->batch_[walk->taken_++]);
-    if (!std::exchange(walk->begun_, true))
+    if (!walk->begun_) {
       asio::co_spawn(co_await asio::this_coro::executor, begin(walk), asio::detached);
+      walk->begun_ = true;  // not where that has thrown
+    }
     std::optional<T> item = co_await receive_from<T>(walk->items_, walk->where_);
     if (item) {
       walk->batch_.clear();
@@ -118,14 +120,22 @@ private:
 
   // On the walk's thread.
   void run() noexcept {
-    context::current().run([this] {
-      try {
-        if (!is_left()) walk();
-      } catch (...) {
-        failure_ = std::current_exception();
-      }
+    try {
+      context::current().run([this] { walk_to_the_end(); });
+    } catch (...) {
+      // There is no memory for a context, and nothing has begun.
+      failure_ = std::current_exception();
       end();
-    });
+    }
+  }
+
+  void walk_to_the_end() noexcept {
+    try {
+      if (!is_left()) walk();
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+    end();
   }
 
   void end() noexcept {
