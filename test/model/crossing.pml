@@ -4,7 +4,7 @@
 //
 //! mirrors src/crossing.cpp crossing::run crossing::refuse crossing::complete crossing::cancel crossing::abandon
 //! mirrors src/crossing.cpp crossing::orphaned crossing::withdraw crossing::cancel_inner crossing::attach crossing::detach
-//! mirrors src/suspension.cpp suspension::deliver suspension::resumed suspension::undeliverable
+//! mirrors src/suspension.cpp suspension::deliver suspension::arrive suspension::undeliverable
 //! mirrors include/bothworlds/detail/work.hpp try_claim
 //
 // The call stands in the pool's queue and, as an offer, in a blocked thread's lane. Shown: the callable runs at most
@@ -207,7 +207,7 @@ active proctype awaiting_loop() {
   do
   :: cancels > 0 && resumptions == 0 -> cancels--; cancel()
   :: atomic { on_loop && resumptions == 0 -> on_loop = false; in_flight = false };
-     // resumed(): arrived(), then the coroutine takes the result and ends
+     // arrive(): arrived(), then the coroutine takes the result and ends
      withdraw();
      assert(phase != pending && !in_pool && !in_lane);
      if
