@@ -14,7 +14,11 @@ worker_pool_options cache_options() {
 }
 
 struct cache {
-  const ref_ptr<worker_pool_core> threads{new worker_pool_core(cache_options())};
+  // g++ 12 forgets to free the memory if this constructor throws and stands in the initializer of
+  // the member.
+  cache() : threads(new worker_pool_core(cache_options())) {}
+
+  const ref_ptr<worker_pool_core> threads;
 };
 
 constinit per_process<cache> the_cache;

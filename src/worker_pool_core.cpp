@@ -139,15 +139,19 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
     lock.lock();
     uncount_worker();
     const bool still_queued = item.pool_hook_.is_linked();
-    if (threads_ != 0 || !still_queued) {
+    // The live ones come to it when their items end. Without a limit each item has been promised a
+    // thread: the others may stay for as long as the library lives.
+    const bool somebody_comes =
+        is_unlimited() ? queue_.size() <= searching_ + idle_.size() : threads_ != 0;
+    if (somebody_comes || !still_queued) {
       item.waits_knowingly_ = still_queued;
       refuse_hopeless(lock, why);
-      return admission::queued;  // a live one will come to it
+      return admission::queued;
     }
     queue_.erase(queue_.iterator_to(item));
     queued_.fetch_sub(1, std::memory_order_relaxed);
     // Others may have been queued meanwhile, trusting that this thread would start.
-    refuse_queue(lock, why);
+    if (threads_ == 0) refuse_queue(lock, why);
     lock.unlock();
     intrusive_ptr_release(&item);
     throw error(

@@ -29,6 +29,7 @@
 #include <boost/thread/thread.hpp>
 
 #include <condition_variable>
+#include <limits>
 #include <list>
 #include <mutex>
 #include <vector>
@@ -112,6 +113,11 @@ private:
                                                                         &pool_worker::all_hook_>>;
 
   ~worker_pool_core() override;
+
+  /// The library's own threads: every item gets one at once, or is refused.
+  bool is_unlimited() const noexcept {
+    return options_.soft_limit == std::numeric_limits<unsigned>::max();
+  }
 
   // With mutex_ held.
   bool may_grow() const noexcept;
