@@ -115,7 +115,7 @@ const char* crossing::name() const noexcept {
 }
 
 void crossing::prepare(const asio::any_io_executor& awaiting) {
-  prepare_resumption(awaiting);
+  prepare_resumption(awaiting, where());
   if (options_.on_cancel == cancel_policy::interrupt)
     interruption_ = std::make_unique<interruption>();
   if (options_.extras && options_.extras->limiter)

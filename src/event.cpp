@@ -82,7 +82,7 @@ void event::waiter::orphaned() noexcept {
 asio::awaitable<void> event::wait(ref_ptr<const ref_counted> owner, ref_ptr<blocked_call> cancels) {
   if (is_set()) co_return;
   const ref_ptr<waiter> waiting(new waiter(*this, std::move(owner), std::move(cancels)));
-  waiting->prepare_resumption(co_await asio::this_coro::executor);
+  waiting->prepare_resumption(co_await asio::this_coro::executor, std::source_location());
   const start_wait initiate{waiting.get()};
   co_await asio::async_initiate<const asio::deferred_t&, void()>(initiate, asio::deferred);
   waiting->rethrow_failure();

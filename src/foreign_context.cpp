@@ -94,8 +94,9 @@ void foreign_context::destroyed() noexcept {
   }
 }
 
-foreign_awaiter::foreign_awaiter(const asio::any_io_executor& executor)
+foreign_awaiter::foreign_awaiter(const asio::any_io_executor& executor, std::source_location where)
     : context_(foreign_context::of(asio::query(executor, asio::execution::context))) {
+  if (context_->is_of_parent_process()) suspension::refuse_in_child(where);
   context_->with_context([&] { executor_.emplace(context_, executor); });
 }
 

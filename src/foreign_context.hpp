@@ -9,6 +9,7 @@
 #pragma once
 
 #include "asio_internals.hpp"
+#include "thread_state.hpp"
 
 #include <bothworlds/detail/suspension.hpp>
 
@@ -54,7 +55,11 @@ public:
   /// The one of `context`; made at first use. Throws std::bad_alloc.
   static ref_ptr<foreign_context> of(asio::execution_context& context);
 
-  explicit foreign_context(asio::execution_context& context) : scheduler_(context) {}
+  explicit foreign_context(asio::execution_context& context)
+      : scheduler_(context), fork_generation_(fork_generation()) {}
+
+  /// It was made by the process that this one was forked off.
+  bool is_of_parent_process() const noexcept { return fork_generation_ != fork_generation(); }
 
   /// Runs `function` while the context cannot be destroyed. False: it has been, nothing was run.
   template <class F>
@@ -96,13 +101,14 @@ private:
   suspensions awaiting_;           // mutex_
   executors bound_;                // mutex_
   const scheduler_ref scheduler_;
+  const std::uint32_t fork_generation_;
 };
 
 /// Where a suspension resumes when its coroutine runs on somebody else's executor.
 class foreign_awaiter final : public ref_counted {
 public:
-  /// On the context's own thread. Throws std::bad_alloc.
-  explicit foreign_awaiter(const asio::any_io_executor& executor);
+  /// On the context's own thread. Throws std::bad_alloc, and forked_child, made at `where`.
+  foreign_awaiter(const asio::any_io_executor& executor, std::source_location where);
 
   const asio::any_io_executor& executor() const noexcept { return executor_->may_run_now(); }
   const ref_ptr<foreign_context>& context() const noexcept { return context_; }

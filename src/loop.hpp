@@ -57,6 +57,7 @@ public:
   /// For the thread that owns it.
   const lane& owner() const noexcept { return owner_; }
   asio::io_context& context() noexcept { return *io_; }
+  bool is_of_parent_process() const noexcept { return fork_generation_ != fork_generation(); }
 
   // --- any thread
 
@@ -149,6 +150,7 @@ private:
   ref_ptr<resident> acquire_resident();
   void forget_kept_place() noexcept;
 
+  const std::uint32_t fork_generation_ = fork_generation();
   lane& owner_;  // outlives every use: the owner closes the loop before its lane goes
   std::optional<asio::io_context> io_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;

@@ -6,6 +6,7 @@
 #include "unhandled.hpp"
 
 #include <bothworlds/detail/suspension.hpp>
+#include <bothworlds/error.hpp>
 
 namespace bothworlds::detail {
 
@@ -17,9 +18,20 @@ loop* suspension::awaiting_loop() const noexcept {
   return node_ ? node_->own_loop().get() : nullptr;
 }
 
-void suspension::prepare_resumption(const asio::any_io_executor& awaiting) {
+// In a forked child the parent's loop may not be touched: at the fork its locks may have been held
+// by threads that do not exist here.
+void suspension::refuse_in_child(std::source_location where) {
+  throw error(errc::forked_child, where,
+              "a coroutine of the parent process's loop goes on in a forked child",
+              "  fix  fork outside of coroutines, or begin a loop of the child's own there\n");
+}
+
+void suspension::prepare_resumption(const asio::any_io_executor& awaiting,
+                                    std::source_location where) {
   if (const ref_ptr<chain_node>* node = find_node(awaiting)) node_ = *node;
-  if (!awaiting_loop()) foreign_ = new foreign_awaiter(awaiting);
+  const loop* const own = awaiting_loop();
+  if (own && own->is_of_parent_process()) refuse_in_child(where);
+  if (!own) foreign_ = new foreign_awaiter(awaiting, where);
 }
 
 void suspension::suspend(continuation resume, asio::cancellation_slot slot) noexcept {

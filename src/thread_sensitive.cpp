@@ -120,8 +120,9 @@ private:
 };
 
 asio::awaitable<void> sensitive_scope::run(ref_ptr<async_call> call) const {
+  const std::source_location where = call->where();
   const ref_ptr<wait> waiting(new wait(std::move(call), node_));
-  waiting->prepare_resumption(executor_);
+  waiting->prepare_resumption(executor_, where);
   const auto start = [&waiting](auto&& handler) noexcept {
     waiting->start(std::forward<decltype(handler)>(handler));
   };

@@ -124,7 +124,7 @@ asio::awaitable<void> send_to(ref_ptr<channel_state<T>> channel, T item,
   if (now == attempt::would_wait) {
     const ref_ptr<channel_wait_for<T>> wait(
         new channel_wait_for<T>(channel, channel_wait::direction::send, where, std::move(item)));
-    wait->prepare_resumption(co_await asio::this_coro::executor);
+    wait->prepare_resumption(co_await asio::this_coro::executor, where);
     co_await asio::async_initiate<const asio::deferred_t&, void()>(
         start_channel_wait(), asio::deferred, static_cast<channel_wait*>(wait.get()));
     if (wait->succeeded()) co_return;
@@ -146,7 +146,7 @@ asio::awaitable<std::optional<T>> receive_from(ref_ptr<channel_state<T>> channel
   if (now != attempt::would_wait) co_return item;
   const ref_ptr<channel_wait_for<T>> wait(
       new channel_wait_for<T>(channel, channel_wait::direction::receive, where));
-  wait->prepare_resumption(co_await asio::this_coro::executor);
+  wait->prepare_resumption(co_await asio::this_coro::executor, where);
   co_await asio::async_initiate<const asio::deferred_t&, void()>(
       start_channel_wait(), asio::deferred, static_cast<channel_wait*>(wait.get()));
   if (wait->succeeded()) item = wait->take();

@@ -16,6 +16,8 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/intrusive/list_hook.hpp>
 
+#include <source_location>
+
 namespace bothworlds::detail {
 
 namespace asio = boost::asio;
@@ -32,8 +34,9 @@ public:
   suspension& operator=(const suspension&) = delete;
 
   /// Finds out where a coroutine with this executor is to be resumed. On its thread, before it is
-  /// suspended. Throws std::bad_alloc.
-  void prepare_resumption(const asio::any_io_executor& awaiting);
+  /// suspended. Throws std::bad_alloc; forked_child, made at `where`, where the coroutine's loop is
+  /// the parent process's.
+  void prepare_resumption(const asio::any_io_executor& awaiting, std::source_location where);
 
   /// Keeps `resume`, lets the loop know of it, then begins the operation. On the coroutine's
   /// thread, once.
@@ -69,6 +72,8 @@ protected:
   void drop_continuation() noexcept;
 
 private:
+  [[noreturn]] static void refuse_in_child(std::source_location where);
+
   friend class foreign_awaiter;
   friend class foreign_context;
   friend class loop;
