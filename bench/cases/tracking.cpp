@@ -23,13 +23,13 @@ asio::awaitable<void> offloads(std::size_t calls) {
 }
 
 /// From a worker to the loop that awaits it.
+void in_a_row(std::size_t calls) {
+  const auto call = bothworlds::async_to_sync(ready);
+  while (calls-- != 0) keep(call());
+}
+
 asio::awaitable<void> calls_back(std::size_t calls) {
-  const auto in_a_row = [calls] {
-    const auto call = bothworlds::async_to_sync(ready);
-    for (std::size_t i = 0; i < calls; ++i) keep(call());
-  };
-  const auto offloaded = bothworlds::sync_to_async(in_a_row);
-  co_await offloaded();
+  co_await bothworlds::sync_to_async(in_a_row)(calls);
 }
 
 using calls_of = asio::awaitable<void> (*)(std::size_t calls);
