@@ -363,10 +363,10 @@ error async_call::timeout_error() const {
 
 bool async_call::begin(const chain_node& on, asio::cancellation_signal& signal) noexcept {
   if (!claim(start::begun)) {
-    // Somebody has given it up and may not have said so yet: either way this is the outcome.
-    failure_ = start_.load(std::memory_order_acquire) == start::refused
-                   ? refusal_
-                   : exception_from([this] { return timeout_error(); });
+    // Who waits has given it up, and may not have said so yet: either way this is the outcome. If it
+    // was refused, who waits has the error already.
+    if (start_.load(std::memory_order_acquire) == start::late)
+      failure_ = exception_from([this] { return timeout_error(); });
     return false;
   }
   runs_on_.store(&on, std::memory_order_release);
@@ -463,7 +463,8 @@ void async_call::rethrow_failure() {
   // Moved out, so that the exception goes with the one who catches it, not with a call that
   // somebody else still holds.
   if (gave_up_because_) std::rethrow_exception(std::move(gave_up_because_));
-  if (start_.load(std::memory_order_acquire) == start::refused) std::rethrow_exception(refusal_);
+  if (start_.load(std::memory_order_acquire) == start::refused && refusal_)
+    std::rethrow_exception(std::move(refusal_));
   if (!failure_) return;
   const bool cut = cut_.load(std::memory_order_relaxed);
   if (timed_out_ || cut) {

