@@ -71,22 +71,6 @@ private:
   std::size_t left_behind_ = 0;  // mutex_
 };
 
-/// What the core asks a thread of the cache to do.
-class bound_core::life final : public work {
-public:
-  explicit life(bound_core& object) noexcept : work(object.where_), object_(&object) {}
-
-  void run() noexcept override {
-    const ref_ptr<life> self(this, false);
-    object_->live();
-  }
-  // Only a thread cache that is shut down refuses, and ours never is.
-  void refuse(std::exception_ptr) noexcept override { const ref_ptr<life> self(this, false); }
-
-private:
-  const ref_ptr<bound_core> object_;
-};
-
 /// Where close() waits.
 class bound_core::closing_target final : public call_target {
 public:
@@ -151,8 +135,7 @@ void bound_core::open() {
   bound_registry& registry = bound_registry::instance();
   registry.enter(*this);
   try {
-    const ref_ptr<life> first(new life(*this));
-    thread_cache().submit(*first, false);
+    run_on_library_thread([object = ref_ptr<bound_core>(this)] { object->live(); }, where_);
   } catch (...) {
     registry.leave(*this);
     throw;

@@ -17,23 +17,6 @@
 
 namespace bothworlds::detail {
 
-/// What a dedicated lane runs on the thread it has taken.
-class lane::turn final : public work {
-public:
-  explicit turn(lane& owner) noexcept : work(std::source_location::current()), lane_(&owner) {}
-
-  void run() noexcept override {
-    const ref_ptr<turn> self(this, false);
-    lane_->serve_until_retired();
-  }
-
-  // Only a thread cache that is shut down refuses, and ours never is.
-  void refuse(std::exception_ptr) noexcept override { const ref_ptr<turn> self(this, false); }
-
-private:
-  const ref_ptr<lane> lane_;
-};
-
 lane::lane(kind what) noexcept : kind_(what), running_(what == kind::bound) {
   if (kind_ == kind::of_a_thread) server_ = &this_thread_state();
   if (kind_ == kind::of_a_thread) list_resource(*this);
@@ -99,8 +82,7 @@ void lane::push_main(work& item) {
     return wake();
   }
   try {
-    const ref_ptr<turn> first(new turn(*this));
-    thread_cache().submit(*first, false);
+    run_on_library_thread([served = ref_ptr<lane>(this)] { served->serve_until_retired(); });
   } catch (...) {
     give_back(item);
     throw;

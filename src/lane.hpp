@@ -113,7 +113,6 @@ private:
       boost::intrusive::list<work,
                              boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
                              boost::intrusive::constant_time_size<false>>;
-  class turn;
 
   ~lane() override;
   void put(queue& into, work& item) noexcept;

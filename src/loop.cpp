@@ -72,23 +72,6 @@ struct queued_function : loop_op {
 
 }  // namespace
 
-/// What the loop asks a thread of the cache to do.
-class loop::help final : public work {
-public:
-  explicit help(loop& subject, lane& owner) noexcept
-      : work(std::source_location::current()), loop_(&subject), owner_(&owner) {}
-
-  void run() noexcept override {
-    const ref_ptr<help> self(this, false);
-    if (loop_->help_out()) owner_->wake();
-  }
-  void refuse(std::exception_ptr) noexcept override { const ref_ptr<help> self(this, false); }
-
-private:
-  const ref_ptr<loop> loop_;
-  const ref_ptr<lane> owner_;
-};
-
 loop::loop(lane& owner) : owner_(owner), io_(std::in_place, 1), work_(io_->get_executor()) {}
 
 loop::~loop() = default;
@@ -146,8 +129,9 @@ bool loop::try_drive() noexcept {
 void loop::offer() noexcept {
   role_.store(role::offered, std::memory_order_release);
   try {
-    const ref_ptr<help> helper(new help(*this, owner_));
-    thread_cache().submit(*helper, false);
+    run_on_library_thread([offered = ref_ptr<loop>(this), owner = ref_ptr<lane>(&owner_)] {
+      if (offered->help_out()) owner->wake();
+    });
   } catch (...) {
     // No thread to be had: the loop rests until its owner takes it back. Nothing is lost.
     role seen = role::offered;

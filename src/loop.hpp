@@ -126,7 +126,6 @@ public:
 private:
   friend class turning_scope;
   enum class role : unsigned char { nobody, owner, offered, helper, asked_back };
-  class help;
   using suspensions = boost::intrusive::list<
       suspension,
       boost::intrusive::member_hook<suspension, boost::intrusive::list_member_hook<>,

@@ -72,7 +72,6 @@ public:
   void remove(watched_turn& turn) noexcept;
 
 private:
-  class watching;
   using turns = boost::intrusive::list<
       watched_turn,
       boost::intrusive::member_hook<watched_turn, boost::intrusive::list_member_hook<>,
@@ -104,25 +103,10 @@ per_process<loop_watch> the_watch;
 
 }  // namespace
 
-class loop_watch::watching final : public work {
-public:
-  explicit watching(loop_watch& owner) noexcept
-      : work(std::source_location::current()), owner_(owner) {}
-  void run() noexcept override {
-    const ref_ptr<watching> self(this, false);
-    owner_.look_while_there_are_turns();
-  }
-  void refuse(std::exception_ptr) noexcept override { const ref_ptr<watching> self(this, false); }
-
-private:
-  loop_watch& owner_;
-};
-
 void loop_watch::add(watched_turn& turn) {
   const std::lock_guard lock(mutex_);
   if (!on_) {
-    const ref_ptr<watching> next(new watching(*this));
-    thread_cache().submit(*next, false);
+    run_on_library_thread([this] { look_while_there_are_turns(); });
     on_ = true;
   }
   turns_.push_back(turn);

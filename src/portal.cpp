@@ -54,7 +54,6 @@ public:
   const ref_ptr<loop>& turned() const noexcept { return loop_; }
 
 private:
-  class host;
   using entries = boost::intrusive::list<
       entry,
       boost::intrusive::member_hook<entry, boost::intrusive::list_member_hook<>, &entry::hook>,
@@ -127,26 +126,8 @@ private:
   std::atomic<unsigned> flags{0};  // who sets the second one reports
 };
 
-/// The thread's work.
-class portal_core::host final : public work {
-public:
-  explicit host(portal_core& served) noexcept
-      : work(std::source_location::current()), core_(&served) {}
-
-  void run() noexcept override {
-    const ref_ptr<host> self(this, false);
-    core_->serve_until_told();
-  }
-  // Only a thread cache that is shut down refuses, and ours never is.
-  void refuse(std::exception_ptr) noexcept override { const ref_ptr<host> self(this, false); }
-
-private:
-  const ref_ptr<portal_core> core_;
-};
-
 void portal_core::launch() {
-  const ref_ptr<host> served(new host(*this));
-  thread_cache().submit(*served, false);
+  run_on_library_thread([served = ref_ptr<portal_core>(this)] { served->serve_until_told(); });
   ready_.wait();
   if (failure_) std::rethrow_exception(failure_);
 }

@@ -29,8 +29,6 @@ public:
   void configure(deadlock_options options);
 
 private:
-  class turn;
-
   void look_until_quiet() noexcept;
   bool look();
   void handle(const wait_graph& graph, const std::vector<wait_graph::cycle>& cycles);
@@ -53,28 +51,12 @@ private:
 
 per_process<waits_watch> the_watch;
 
-/// What the watch runs on a thread of the library.
-class waits_watch::turn final : public work {
-public:
-  explicit turn(waits_watch& owner) noexcept
-      : work(std::source_location::current()), owner_(owner) {}
-  void run() noexcept override {
-    const ref_ptr<turn> self(this, false);
-    owner_.look_until_quiet();
-  }
-  void refuse(std::exception_ptr) noexcept override { const ref_ptr<turn> self(this, false); }
-
-private:
-  waits_watch& owner_;
-};
-
 void waits_watch::arm() noexcept {
   if (off_.load(std::memory_order_relaxed)) return;
   if (!again_.load(std::memory_order_relaxed)) again_.store(true, std::memory_order_seq_cst);
   if (on_.load(std::memory_order_seq_cst) || on_.exchange(true, std::memory_order_seq_cst)) return;
   try {
-    const ref_ptr<turn> next(new turn(*this));
-    thread_cache().submit(*next, false);
+    run_on_library_thread([this] { look_until_quiet(); });
   } catch (...) {
     on_.store(false, std::memory_order_seq_cst);  // no thread, no memory: the next wait tries again
   }

@@ -318,52 +318,55 @@ TEST_CASE("dump_under_load: who waits can be asked at any time, and takes no loc
   asking.join();
 }
 
-TEST_CASE("a snapshot shows a blocked thread, the call it waits in, and what that waits for") {
-  gate running;
-  gate let_go;
-  std::thread caller([&] {
-    from_main([&]() -> awaitable<void> {
-      auto body = [&] {
-        running.open();
-        let_go.wait();
+namespace {
+
+/// A thread that is blocked in async_to_sync for a callable, "slow", until it is let go.
+class slow_call {
+public:
+  slow_call() { running_.wait(); }
+  ~slow_call() {
+    let_go_.open();
+    caller_.join();
+  }
+  long blocked_thread() const { return blocked_; }
+
+private:
+  void call() {
+    blocked_ = kernel_thread_id();
+    from_main([this]() -> awaitable<void> {
+      auto body = [this] {
+        running_.open();
+        let_go_.wait();
       };
       auto call = sync_to_async(body, {.name = "slow"});
       co_await call();
     });
-  });
-  running.wait();
+  }
+
+  gate running_;
+  gate let_go_;
+  long blocked_ = 0;
+  std::thread caller_{[this] { call(); }};
+};
+
+}  // namespace
+
+TEST_CASE("a snapshot shows a blocked thread, the call it waits in, and what that waits for") {
+  const slow_call call;
   CHECK(comes_true([&] { return has(current_waits().to_string(), "async_to_sync at "); }));
   CHECK(has(current_waits().to_string(), "sync_to_async \"slow\""));
-  let_go.open();
-  caller.join();
 }
 
 TEST_CASE("on_deadlock::off: threads that begin to wait do not tell; on again, they do") {
   for (const bool off : {true, false}) {
     CAPTURE(off);
     const wait_reports reports(off ? on_deadlock::off : on_deadlock::throw_error);
-    gate running;
-    gate let_go;
-    long waiting = 0;
-    std::thread caller([&] {
-      waiting = kernel_thread_id();
-      from_main([&]() -> awaitable<void> {
-        auto body = [&] {
-          running.open();
-          let_go.wait();
-        };
-        auto call = sync_to_async(body, {.name = "slow"});
-        co_await call();
-      });
-    });
-    running.wait();
-    CHECK(comes_true([&] { return thread_sleeps(waiting); }));
+    const slow_call call;
+    CHECK(comes_true([&] { return thread_sleeps(call.blocked_thread()); }));
     if (off)
       CHECK_FALSE(has(current_waits().to_string(), "slow"));
     else
       CHECK(comes_true([&] { return has(current_waits().to_string(), "slow"); }));
-    let_go.open();
-    caller.join();
   }
 }
 

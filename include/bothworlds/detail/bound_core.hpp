@@ -91,7 +91,6 @@ protected:
 
 private:
   friend class bound_registry;
-  class life;
   class closing_target;
   enum class stage : unsigned char { making, alive, failed, gone };
 
