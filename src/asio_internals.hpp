@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// The only place that knows Asio's detail namespace. Checked against Boost 1.81.
+// The only place that knows Asio's detail namespace. Checked against Boost 1.81; what it uses of
+// coroutine frames is the same in Asio's sources of December 2025.
 #pragma once
 
+#include <bothworlds/detail/async_call.hpp>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/execution_context.hpp>
 
 #include <cstddef>
+#include <optional>
 
 namespace bothworlds::detail {
 
@@ -25,6 +31,48 @@ public:
 private:
   friend class running_loop_scope;
   alignas(std::max_align_t) std::byte storage_[512];
+};
+
+using coroutine_frame = boost::asio::detail::awaitable_frame_base<boost::asio::any_io_executor>;
+using coroutine_thread = boost::asio::detail::awaitable_thread<boost::asio::any_io_executor>;
+
+/// `co_await once_suspended{f}`: when the coroutine has been suspended, f is called with its frame.
+/// It must not throw.
+template <class F>
+struct once_suspended {
+  F f;
+  coroutine_thread* operator()(coroutine_frame* frame) {
+    f(*frame);
+    return nullptr;
+  }
+};
+template <class F>
+once_suspended(F) -> once_suspended<F>;
+
+/// For once_suspended, in a coroutine that returns awaitable<void>: it goes on at the end of what
+/// `call` has invoked.
+struct awaiting_call {
+  async_call* call;
+  void operator()(coroutine_frame& frame) const {
+    using promise = std::coroutine_traits<asio::awaitable<void>>::promise_type;
+    call->await_from(host_handle::from_promise(static_cast<promise&>(frame)));
+  }
+};
+
+/// A coroutine that waits for nothing but its resumption. Owns it, with all that awaits it.
+class parked_coroutine {
+public:
+  /// Right after it was suspended.
+  void take(coroutine_frame& frame) noexcept { thread_.emplace(std::move(*frame.detach_thread())); }
+  /// Runs it up to its next suspension. Throws what leaves it.
+  void resume() {
+    coroutine_thread resumed(std::move(*thread_));
+    thread_.reset();
+    resumed.launch();
+  }
+
+private:
+  std::optional<coroutine_thread> thread_;
 };
 
 /// While it lives, Asio sees the calling thread as one that runs a loop. Strictly nested, on one

@@ -69,11 +69,13 @@ void async_call::block(const async_options& options, loop* elsewhere) {
   if (!thread.own_lane) thread.own_lane = new lane(lane::kind::of_a_thread);
   if (options.timeout != no_timeout)
     patience_ = deadline_ = std::chrono::steady_clock::now() + options.timeout;
-  waiter_ = thread.own_lane;
   name_ = options.name;
   may_be_stopped_ = options.stop.stop_possible();
   crossing* const caller = thread.blocking ? thread.blocking->call() : nullptr;
-  take_place_of(caller);
+  waiter_ = thread.own_lane.get();
+  waiter_outlives_ = !caller && !elsewhere;
+  if (!waiter_outlives_) kept_waiter_ = thread.own_lane;
+  belongs_to(caller);
   awaited_ = hosts_tasks_ = true;
   value_cell* const values = current_cell();
   if (values) values_.begin(hand_on(*values));
@@ -87,28 +89,24 @@ void async_call::block(const async_options& options, loop* elsewhere) {
   if (values && has_ended()) take_back(*values, values_.end());
 }
 
-void async_call::take_place_of(const crossing* caller) {
-  if (!caller) {
-    sync_lane_ = waiter_;
-    sync_root_ = true;
-    return;
-  }
-  if (const ref_ptr<chain_node>& above = caller->awaiting_node()) take_place_below(above);
+void async_call::belongs_to(const crossing* caller) {
+  sync_root_ = !caller;
+  if (!caller) return;
+  made_by_ = caller->awaiting_node();
   token_ = caller->chain_token();
 }
 
+void async_call::set_loop(ref_ptr<loop> target) noexcept {
+  loop_ = target.get();
+  kept_loop_ = std::move(target);
+}
+
+// What made the call may have ended by now, but its place stays: this holds it.
 chain_place async_call::take_place() noexcept {
   chain_place place;
-  place.blocked = waiter_ ? waiter_ : blocked_above_;
-  place.epoch = waiter_ ? waiter_->epoch() : epoch_above_;
-  const lane* const sync_lane = sync_lane_ ? sync_lane_.get() : find_process_lane();
-  place.blocks_sync_lane = waiter_ && waiter_.get() == sync_lane;
-  place.sync_lane = std::move(sync_lane_);
-  place.lane_frame = std::move(lane_frame_);
-  place.above = std::move(above_);
+  if (made_by_) place = chain_place::below(std::exchange(made_by_, nullptr));
+  if (waiter_) place.is_blocked_by(*waiter_, sync_root_);
   place.token = std::move(token_);
-  place.sync_root = sync_root_;
-  place.in_context = in_context_;
   return place;
 }
 
@@ -155,31 +153,44 @@ void async_call::block_on_own_loop(thread_state& thread, const async_options& op
     }
   } use;
   if (thread.home_frames != 0) {
-    loop_ = use.made = new loop(*thread.own_lane);
+    use.made = new loop(*thread.own_lane);
+    loop_ = use.made.get();
   } else {
     if (!thread.home) thread.home = new loop(*thread.own_lane);
-    loop_ = thread.home;
+    loop_ = thread.home.get();
     use.frames = &thread.home_frames;
     ++*use.frames;
   }
+  if (!waiter_outlives_) kept_loop_ = loop_;
   loop& mine = *loop_;
   mine.try_drive();  // nobody else can have it: the last root call has taken it back
   const blocking_scope scope(*this, caller, options.stop);
-  {
-    const turning_scope turning(mine);
-    mine.start(*this);
-  }
-  wait(thread, &mine, true);
+  if (waiter_outlives_)
+    start_.store(start::begun, std::memory_order_relaxed);  // nobody else has seen it
+  else
+    intrusive_ptr_add_ref(this);
+  // The first step and those that follow are one turn of the loop.
+  std::optional<turning_scope> turning(std::in_place, mine, thread);
+  mine.start(*this);
+  if (pending() && !thread.worker) return wait(thread, &mine, &turning);
+  turning.reset();
+  if (pending()) return wait(thread, &mine, &turning);  // its pool hears first that it is blocked
+  leave(mine);
+}
+
+void async_call::leave(loop& home) noexcept {
+  if (debug_mode()) home.tell_leftovers();
+  home.release();
 }
 
 void async_call::block_on(loop& target, thread_state& thread, const async_options& options,
                           crossing* caller) {
-  if (!loop_)
-    loop_ = &target;  // a portal has set it already, and may be using it to cancel this call
+  // A portal has set it already, and may be using it to cancel this call.
+  if (!loop_) set_loop(ref_ptr<loop>(&target));
   const blocking_scope scope(*this, caller, options.stop);
   intrusive_ptr_add_ref(this);
   if (!target.push(start_op_)) started(&start_op_, false);
-  wait(thread, &target.owner() == waiter_.get() ? &target : nullptr, false);
+  wait(thread, &target.owner() == waiter_ ? &target : nullptr);
 }
 
 void async_call::block_on_loop_of(crossing& caller, thread_state& thread,
@@ -202,9 +213,9 @@ void async_call::block_on_loop_of(crossing& caller, thread_state& thread,
   };
   if (!awaiter.context()->with_context(make_node)) refuse();
   const blocking_scope scope(*this, &caller, options.stop);
-  node_->enter(take_place(), share_values(), nullptr, hosts_tasks_);
+  node_->enter(take_place(), hand_values_on(), nullptr, hosts_tasks_);
   if (!awaiter.context()->with_context([&] { start_on(node_); })) refuse();
-  wait(thread, nullptr, false);
+  wait(thread, nullptr);
 }
 
 /// Starts a fresh coroutine from the executor's own thread.
@@ -220,7 +231,7 @@ struct coroutine_access {
   }
   /// It was never started: the executor is gone.
   static void drop(ref_ptr<async_call> call, ref_ptr<chain_node> node) noexcept {
-    const coroutine_scope ended(std::move(call), std::move(node));
+    const coroutine_scope ended(*call.detach(), *node);
   }
   void operator()() {
     async_call& started = *call;
@@ -240,7 +251,8 @@ void async_call::start_on(const ref_ptr<chain_node>& node) {
   if (current.failed) coroutine_access::drop(self, node);
 }
 
-void async_call::wait(thread_state& thread, loop* owned, bool root) {
+void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_scope>* turning) {
+  const bool root = turning != nullptr;
   lane& mine = *waiter_;
   struct blocking_driver final : driver {
     blocking_driver(async_call& awaited, lane& on, bool helps) noexcept
@@ -262,6 +274,10 @@ void async_call::wait(thread_state& thread, loop* owned, bool root) {
   blocked_thread blocked(thread, mine);
   const blocking_driver until(*this, mine, blocked.takes_offers());
   bool driving = root;
+  if (root && *turning) {
+    owned->run_handlers(until);
+    turning->reset();
+  }
   while (pending()) {
     if (work* item = blocked.next()) {
       if (owned) {
@@ -290,8 +306,7 @@ void async_call::wait(thread_state& thread, loop* owned, bool root) {
     owned->ask_back();
     mine.parking().park();
   }
-  if (debug_mode()) owned->tell_leftovers();
-  owned->release();
+  leave(*owned);
 }
 
 void async_call::falls_asleep(const loop* in) noexcept {
@@ -345,7 +360,7 @@ void async_call::give_up(std::exception_ptr reason) noexcept {
 bool async_call::refuse(std::exception_ptr why) noexcept {
   refusal_ = std::move(why);
   if (!claim(start::refused)) return false;
-  const ref_ptr<lane> waiter = waiter_;
+  const ref_ptr<lane> waiter = kept_waiter_;  // it can be refused, so it has this
   outcome expected = outcome::pending;
   if (!outcome_.compare_exchange_strong(expected, outcome::given_up, std::memory_order_acq_rel))
     return true;
@@ -362,7 +377,7 @@ error async_call::timeout_error() const {
 }
 
 bool async_call::begin(const chain_node& on, asio::cancellation_signal& signal) noexcept {
-  if (!claim(start::begun)) {
+  if (start_.load(std::memory_order_relaxed) != start::begun && !claim(start::begun)) {
     // Who waits has given it up, and may not have said so yet: either way this is the outcome. If it
     // was refused, who waits has the error already.
     if (start_.load(std::memory_order_acquire) == start::late)
@@ -378,18 +393,27 @@ bool async_call::begin(const chain_node& on, asio::cancellation_signal& signal) 
   return true;
 }
 
-void async_call::finish(value_cell values) noexcept {
+void async_call::finish(value_cell&& values) noexcept {
   signal_ = nullptr;
   values_ = std::move(values);
-  // This thread may be the one that waits: then there is nobody to wake.
-  const bool waits_here = waiter_ && this_thread_state().own_lane == waiter_;
-  const ref_ptr<lane> waiter = waits_here ? nullptr : waiter_;
+  if (waiter_ && this_thread_state().own_lane.get() == waiter_) {
+    // This very thread waits: there is nobody to wake, and who refuses a call that was never begun
+    // may just as well find that it has ended.
+    if (pending()) outcome_.store(outcome::done, std::memory_order_release);
+    return;
+  }
+  const ref_ptr<lane> waiter(waiter_);
   outcome expected = outcome::pending;
   if (!outcome_.compare_exchange_strong(expected, outcome::done, std::memory_order_seq_cst)) return;
-  if (waits_here) return;
   if (!waiter) return then_();
   // From here on the blocked thread may be gone, and everything of this call but its lane with it.
   waiter->wake();
+}
+
+void async_call::finish_and_release(value_cell&& values) noexcept {
+  const bool owned = !waiter_outlives_;
+  finish(std::move(values));
+  if (owned) intrusive_ptr_release(this);
 }
 
 void async_call::time_is_over() {
@@ -449,8 +473,9 @@ void async_call::cancelled(loop_op* base, bool deliver) noexcept {
 }
 
 void async_call::started(loop_op* base, bool deliver) noexcept {
-  const ref_ptr<async_call> self(static_cast<op*>(base)->call_, false);
-  if (deliver) return self->loop_->start(*self);
+  async_call& call = *static_cast<op*>(base)->call_;  // the coroutine's reference
+  if (deliver) return call.loop_->start(call);
+  const ref_ptr<async_call> self(&call, false);
   self->fail(exception_from([&] {
     return error(errc::loop_stopped, self->where_, "the loop that was to run this call has ended",
                  "  fix  let the thread of that loop wait for its callables; stop a portal after "

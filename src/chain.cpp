@@ -21,13 +21,33 @@ asio::execution_context& chain_node::context() const noexcept {
   return asio::query(inner(), asio::execution::context);
 }
 
-void chain_node::enter(chain_place place, context_snapshot::pointer values,
-                       ref_ptr<task_scope> tasks, bool hosts_tasks) noexcept {
-  tasks_ = std::move(tasks);
-  hosts_tasks_ = hosts_tasks;
-  values_.begin(std::move(values));
-  place_ = std::move(place);
-  open_.store(true, std::memory_order_release);
+chain_place chain_place::below(ref_ptr<chain_node> node) {
+  const chain_place& outer = node->place();
+  chain_place place;
+  place.blocked = outer.blocked;
+  place.epoch = outer.epoch;
+  place.sync_lane = outer.sync_lane;
+  place.sync_root = outer.sync_root;
+  place.in_context = outer.in_context;
+  place.lane_frame = outer.blocks_sync_lane ? node : outer.lane_frame;
+  // What has ended is skipped, so that tasks which outlive their calls do not grow a chain without
+  // end.
+  place.above = std::move(node);
+  while (place.above && !place.above->is_open()) {
+    ref_ptr<chain_node> next = place.above->place().above;
+    place.above = std::move(next);
+  }
+  return place;
+}
+
+void chain_place::is_blocked_by(lane& thread, bool root) {
+  blocked = &thread;
+  epoch = thread.epoch();
+  if (root) {
+    sync_lane = &thread;
+    sync_root = true;
+  }
+  blocks_sync_lane = &thread == (sync_lane ? sync_lane.get() : find_process_lane());
 }
 
 bool chain_node::reaches_sync_lane() const noexcept {
@@ -58,9 +78,8 @@ bool chain_node::is_below(const lane& frame) const noexcept {
 
 lane* chain_node::helper() const noexcept { return is_open() ? place_.blocked.get() : nullptr; }
 
-void chain_node::execute(continuation function, bool may_run_now) const {
-  if (loop_)
-    return loop_->execute(ref_ptr<const chain_node>(this), std::move(function), may_run_now);
+void chain_node::execute(continuation&& function, bool may_run_now) const {
+  if (loop_) return loop_->execute(*this, std::move(function), may_run_now);
   struct in_chain {
     ref_ptr<const chain_node> node;
     continuation function;

@@ -47,6 +47,13 @@ struct chain_place {
       above;  // the nearest call above this one that had not ended when it began; null: the root
   ref_ptr<limiter_token>
       token;  // the innermost one of the calls above, held or given back; null: none
+
+  /// Of a call that a coroutine of `node` makes, or a callable that it awaits.
+  static chain_place below(ref_ptr<class chain_node> node);
+  /// A thread waits for it; it is the sync thread of its chain if no call is above this one.
+  void is_blocked_by(lane& thread, bool root);
+  /// It leads to other nodes, and keeps them.
+  bool hangs() const noexcept { return above || lane_frame || token; }
 };
 
 class chain_node final : public ref_counted {
@@ -65,8 +72,21 @@ public:
   const chain_place& place() const noexcept { return place_; }
   /// A call begins, with its caller's values.
   /// `tasks` is where its tasks belong; null: nowhere, unless it `hosts_tasks`.
-  void enter(chain_place place, context_snapshot::pointer values, ref_ptr<task_scope> tasks,
-             bool hosts_tasks) noexcept;
+  void enter(chain_place place, value_cell values, ref_ptr<task_scope> tasks,
+             bool hosts_tasks) noexcept {
+    place_ = std::move(place);
+    begin(std::move(values), std::move(tasks), hosts_tasks);
+  }
+  /// The same for a call below no other, for which `thread` waits. A resident's calls are mostly of
+  /// this kind, one after another, of one thread: their place is the same.
+  void enter_root(lane& thread, value_cell values, bool hosts_tasks) {
+    if (place_.hangs() || place_.blocked.get() != &thread || !place_.sync_root) {
+      place_ = {};
+      place_.is_blocked_by(thread, true);
+    }
+    place_.epoch = thread.epoch();
+    begin(std::move(values), nullptr, hosts_tasks);
+  }
   /// It has ended; gives its values.
   value_cell leave() noexcept {
     open_.store(false, std::memory_order_release);
@@ -94,7 +114,7 @@ public:
   /// The lane of the frame that could help, while it is open; null otherwise.
   lane* helper() const noexcept;
 
-  void execute(continuation function, bool may_run_now) const;
+  void execute(continuation&& function, bool may_run_now) const;
   void work_started() const noexcept;
   void work_finished() const noexcept;
 
@@ -115,6 +135,12 @@ public:
 
 private:
   ~chain_node() override;
+  void begin(value_cell values, ref_ptr<task_scope> tasks, bool hosts_tasks) noexcept {
+    tasks_ = std::move(tasks);
+    hosts_tasks_ = hosts_tasks;
+    values_ = std::move(values);
+    open_.store(true, std::memory_order_release);
+  }
   bool reaches_sync_lane() const noexcept;
 
   const ref_ptr<loop> loop_;

@@ -19,9 +19,12 @@ void async_call::start_child(const asio::any_io_executor& executor,
   values_.begin(std::move(values));
   tasks_ = std::move(tasks);
   deadline_ = deadline;
-  if (above) take_place_below(*above);
+  if (above) {
+    made_by_ = *above;
+    token_ = (*above)->place().token;
+  }
   if (above && (*above)->own_loop()) {
-    loop_ = (*above)->own_loop();
+    set_loop((*above)->own_loop());
     then_ = std::move(ended);
     intrusive_ptr_add_ref(this);
     if (!loop_->push(start_op_)) started(&start_op_, false);
@@ -32,7 +35,7 @@ void async_call::start_child(const asio::any_io_executor& executor,
     node_ = new chain_node(context, above ? (*above)->inner() : serialised(executor));
   };
   const auto begin = [&] {
-    node_->enter(take_place(), share_values(), std::move(tasks_), false);
+    node_->enter(take_place(), hand_values_on(), std::move(tasks_), false);
     then_ = std::move(ended);
     try {
       start_on(node_);
@@ -44,21 +47,6 @@ void async_call::start_child(const asio::any_io_executor& executor,
   if (context->with_context(make_node) && context->with_context(begin)) return;
   throw error(errc::loop_stopped, where_, "the loop that is to run this has been destroyed",
               "  fix  let the loop live until the calls that run on it have returned\n");
-}
-
-void async_call::take_place_below(const ref_ptr<chain_node>& above) {
-  const chain_place& outer = above->place();
-  sync_lane_ = outer.sync_lane;
-  sync_root_ = outer.sync_root;
-  in_context_ = outer.in_context;
-  lane_frame_ = outer.blocks_sync_lane ? above : outer.lane_frame;
-  blocked_above_ = outer.blocked;
-  epoch_above_ = outer.epoch;
-  token_ = outer.token;
-  // What has ended is skipped, so that tasks which outlive their calls do not grow a chain without
-  // end.
-  above_ = above;
-  while (above_ && !above_->is_open()) above_ = above_->place().above;
 }
 
 }  // namespace bothworlds::detail

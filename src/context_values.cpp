@@ -70,26 +70,12 @@ context_snapshot::pointer context_snapshot::merged(const context_snapshot* base,
   return result;
 }
 
-void value_cell::begin(context_snapshot::pointer values) noexcept {
-  began_with_ = std::move(values);
-  own_.reset();
-  changed_ = false;
-  open_ = true;
-}
-
-value_cell value_cell::end() noexcept {
-  value_cell ended = std::move(*this);
-  *this = value_cell();
-  return ended;
-}
-
 void value_cell::set(context_snapshot::pointer values) noexcept {
   own_ = std::move(values);
   changed_ = true;
 }
 
-void value_cell::take_changes(const value_cell& ended_call) noexcept {
-  if (!ended_call.changed_ || !open_) return;
+void value_cell::merge_changes(const value_cell& ended_call) noexcept {
   if (current() == ended_call.began_with_.get()) return set(ended_call.own_);
   try {
     set(context_snapshot::merged(current(), ended_call.began_with_.get(), ended_call.own_.get()));

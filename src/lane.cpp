@@ -45,7 +45,7 @@ void lane::unlink(work& item) noexcept {
 
 bool lane::push_nested(work& item) noexcept {
   nested_count_.fetch_add(1, std::memory_order_seq_cst);
-  if (kind_ == kind::of_a_thread && open_frames_.load(std::memory_order_seq_cst) == 0) {
+  if (kind_ == kind::of_a_thread && open_in(frames_.load(std::memory_order_seq_cst)) == 0) {
     nested_count_.fetch_sub(1, std::memory_order_seq_cst);
     return false;
   }
@@ -129,7 +129,7 @@ bool lane::push_offer(work& item, std::uint32_t epoch) noexcept {
     offer_count_.fetch_add(1, std::memory_order_seq_cst);
     // A thread that closes its last frame writes the epoch first and then looks at the count: it
     // sees this offer, or this sees the new epoch.
-    if (epoch_.load(std::memory_order_seq_cst) != epoch) {
+    if (epoch_in(frames_.load(std::memory_order_seq_cst)) != epoch) {
       unlink(item);
       intrusive_ptr_release(&item);  // the caller has one, too
       return false;
@@ -172,24 +172,22 @@ void lane::retire() noexcept {
 
 void lane::open_frame() noexcept {
   // Who pushes work for this frame has heard of it through the call, which is published after this.
-  open_frames_.store(open_frames_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  frames_.store(frames_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
 }
 
 void lane::close_frame() noexcept {
-  const std::uint32_t left = open_frames_.load(std::memory_order_relaxed) - 1;
-  open_frames_.store(left, std::memory_order_seq_cst);
-  if (left != 0) return;
+  const std::uint64_t left = frames_.load(std::memory_order_relaxed) - 1;
+  if (open_in(left) != 0) return frames_.store(left, std::memory_order_release);
   // The last one: offers belong to a chain that is over (they still stand in their pool's queue),
   // and what is in nested_ on a plain thread would find nobody again.
-  forget_offers();
+  frames_.store(left + (std::uint64_t{1} << epoch_shift), std::memory_order_seq_cst);
+  if (has_offers()) forget_offers();
   if (kind_ == kind::of_a_thread)
     while (has_nested())
       if (work* item = take_nested()) serve(item);
 }
 
 void lane::forget_offers() noexcept {
-  epoch_.store(epoch_.load(std::memory_order_relaxed) + 1, std::memory_order_seq_cst);
-  if (!has_offers()) return;
   const std::lock_guard lock(mutex_);
   // Unlinked under the lock, so that remove() never meets a queue that is not ours.
   while (!offers_.empty()) {

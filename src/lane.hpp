@@ -14,10 +14,10 @@
 //   whichever it is main_     (not of a thread's) work of chains that are not on this thread's
 //   stack: between two calls only offers_   work that also stands in a pool's queue, because the
 //   pool had no free worker last_     (bound only) what waits for the thread to leave
-// mutex_ guards the queues. open_frames_ counts the calls that block on this thread now; it is
-// written by that thread alone. A pusher counts itself into nested_count_ before it looks at
-// open_frames_, a closing frame does it the other way round (all sequentially consistent), so no
-// work is left in a queue that nobody will look at.
+// mutex_ guards the queues. frames_ counts the calls that block on this thread now, and how often
+// the last of them has ended; it is written by that thread alone. A pusher counts itself into
+// nested_count_ before it looks at frames_, a closing frame does it the other way round (all
+// sequentially consistent), so no work is left in a queue that nobody will look at.
 #pragma once
 
 #include "parker.hpp"
@@ -92,7 +92,9 @@ public:
   void open_frame() noexcept;
   /// Runs what came too late for every frame, when the last one closes.
   void close_frame() noexcept;
-  std::uint32_t epoch() const noexcept { return epoch_.load(std::memory_order_relaxed); }
+  std::uint32_t epoch() const noexcept {
+    return epoch_in(frames_.load(std::memory_order_relaxed));
+  }
   bool has_nested() const noexcept { return nested_count_.load(std::memory_order_seq_cst) != 0; }
   bool has_offers() const noexcept { return offer_count_.load(std::memory_order_seq_cst) != 0; }
   /// The next piece of work, claimed, for serve(); null: none.
@@ -114,6 +116,14 @@ private:
                              boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
                              boost::intrusive::constant_time_size<false>>;
 
+  static constexpr unsigned epoch_shift = 32;
+  static std::uint32_t open_in(std::uint64_t frames) noexcept {
+    return static_cast<std::uint32_t>(frames);
+  }
+  static std::uint32_t epoch_in(std::uint64_t frames) noexcept {
+    return static_cast<std::uint32_t>(frames >> epoch_shift);
+  }
+
   ~lane() override;
   void put(queue& into, work& item) noexcept;
   void unlink(work& item) noexcept;
@@ -133,9 +143,9 @@ private:
   bool retired_ = false;  // mutex_
   std::atomic<std::uint32_t> nested_count_{0};  // pushers and the thread; seq_cst
   std::atomic<std::uint32_t> offer_count_{0};   // mutex_ to write; anybody reads; seq_cst
-  std::atomic<std::uint32_t> open_frames_{0};   // the thread writes; seq_cst
-  std::atomic<std::uint32_t> epoch_{
-      0};  // the thread writes; seq_cst: how often the last frame has closed
+  // The thread writes; seq_cst, where the last frame closes. Open frames in the lower half, how
+  // often the last one has closed in the upper.
+  std::atomic<std::uint64_t> frames_{0};
   std::atomic<loop*> sleeping_in_{nullptr};  // the thread writes; seq_cst
   // For the wait-for graph.
   const thread_state* server_ = nullptr;  // mutex_: the thread that serves it now; null: none

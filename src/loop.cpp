@@ -46,8 +46,8 @@ private:
 
 /// A function that waits in a loop's completion queue.
 struct queued_function : loop_op {
-  queued_function(ref_ptr<const chain_node> where, continuation what)
-      : loop_op(&run), node(std::move(where)), function(std::move(what)) {}
+  queued_function(const chain_node& where, continuation&& what)
+      : loop_op(&run), node(&where), function(std::move(what)) {}
 
   static void* operator new(std::size_t bytes) { return recycle_allocate(bytes); }
   static void operator delete(void* block, std::size_t bytes) { recycle_deallocate(block, bytes); }
@@ -76,7 +76,18 @@ loop::loop(lane& owner) : owner_(owner), io_(std::in_place, 1), work_(io_->get_e
 
 loop::~loop() = default;
 
+// In line with what others have pushed before. It is awake, and looks at the queue next.
+bool loop::push_here(loop_op& op) noexcept {
+  if (loop_op* const newest = arrivals_.load(std::memory_order_relaxed)) {
+    if (newest == &closed_mark) return false;
+    take_arrivals();
+  }
+  append(op);
+  return true;
+}
+
 bool loop::push(loop_op& op) noexcept {
+  if (turns_here()) return push_here(op);
   // Held until the driver is awake: what is pushed may be the last to own the loop.
   const ref_ptr<loop> self(this);
   loop_op* newest = arrivals_.load(std::memory_order_relaxed);
@@ -102,11 +113,12 @@ void loop::wake() noexcept {
   executor.execute([this] { wake_posted_.store(false, std::memory_order_release); });
 }
 
-void loop::execute(ref_ptr<const chain_node> node, continuation function, bool may_run_now) {
+void loop::execute(const chain_node& node, continuation&& function, bool may_run_now) {
   if (may_run_now && turns_here()) {
     thread_record::stirs();
     begins_step();  // Asio may just have woken in sleep()
-    const node_scope scope(node.get());
+    const ref_ptr<const chain_node> kept(&node);  // the function may destroy the executor
+    const node_scope scope(&node);
     try {
       function();
     } catch (...) {
@@ -114,16 +126,20 @@ void loop::execute(ref_ptr<const chain_node> node, continuation function, bool m
     }
     return;
   }
-  auto* queued = new queued_function(std::move(node), std::move(function));
+  auto* queued = new queued_function(node, std::move(function));
   if (!push(*queued)) queued->run_(queued, false);
 }
 
 bool loop::turns_here() const noexcept { return this_thread_state().driving == this; }
 
 bool loop::try_drive() noexcept {
-  for (role seen : {role::nobody, role::offered})
-    if (role_.compare_exchange_strong(seen, role::owner, std::memory_order_acquire)) return true;
-  return false;
+  role seen = role_.load(std::memory_order_acquire);
+  if (seen == role::nobody) {
+    role_.store(role::owner, std::memory_order_relaxed);  // nobody else takes it from there
+    return true;
+  }
+  return seen == role::offered &&
+         role_.compare_exchange_strong(seen, role::owner, std::memory_order_acquire);
 }
 
 void loop::offer() noexcept {
@@ -173,25 +189,40 @@ bool loop::help_out() noexcept {
   return true;
 }
 
-loop_op* loop::next_ready() noexcept {
-  if (!ready_) {
-    loop_op* newest = arrivals_.load(std::memory_order_relaxed);
-    if (!newest || newest == &closed_mark) return nullptr;
-    newest = arrivals_.exchange(nullptr, std::memory_order_acq_rel);
-    while (newest) {
-      loop_op* const older = newest->next_;
-      newest->next_ = ready_;
-      ready_ = newest;
-      newest = older;
-    }
+void loop::take_arrivals() noexcept {
+  loop_op* newest = arrivals_.exchange(nullptr, std::memory_order_acq_rel);
+  loop_op* oldest = nullptr;
+  while (newest) {
+    loop_op* const older = newest->next_;
+    newest->next_ = oldest;
+    oldest = newest;
+    newest = older;
   }
+  while (oldest) {
+    loop_op* const next = oldest->next_;
+    append(*oldest);
+    oldest = next;
+  }
+}
+
+loop_op* loop::next_ready() noexcept {
+  // Also where some are left, or those that a handler pushes would keep out all others.
+  if (loop_op* const newest = arrivals_.load(std::memory_order_relaxed);
+      newest && newest != &closed_mark)
+    take_arrivals();
   loop_op* const op = ready_;
+  if (!op) return nullptr;
   ready_ = op->next_;
+  if (!ready_) ready_end_ = &ready_;
   return op;
 }
 
 void loop::turn(const driver& until) noexcept {
-  const turning_scope scope(*this);
+  const turning_scope scope(*this, this_thread_state());
+  run_handlers(until);
+}
+
+void loop::run_handlers(const driver& until) noexcept {
   constexpr int queue_batch = 64;  // then Asio gets its turn, so that neither starves the other
   for (;;) {
     for (int count = 0; count < queue_batch; ++count) {
@@ -234,6 +265,7 @@ bool loop::sleep(const driver& until) noexcept {
   // more than they do.
   constexpr std::chrono::milliseconds help_after{1};
   bool useful = false;
+  trim_residents();
   rests();
   until.about_to_sleep(*this);
   sleeping_.store(true, std::memory_order_seq_cst);
@@ -252,12 +284,14 @@ bool loop::sleep(const driver& until) noexcept {
   return !(useful && until.could_help() && !has_arrivals());
 }
 
-bool loop::keep_resident(ref_ptr<resident> idle) noexcept {
-  if (idle_residents_ == most_idle_residents) return false;
+void loop::keep_resident(resident& idle) noexcept {
   ++idle_residents_;
-  idle->next_idle_ = std::move(idle_resident_);
-  idle_resident_ = std::move(idle);
-  return true;
+  idle.next_idle_ = std::exchange(idle_resident_, &idle);
+}
+
+// Not where one of them may be on the stack.
+void loop::trim_residents() noexcept {
+  while (idle_residents_ > most_idle_residents) take_idle_resident()->retire();
 }
 
 void loop::forget_kept_place() noexcept {
@@ -266,36 +300,39 @@ void loop::forget_kept_place() noexcept {
 }
 
 void loop::tell_leftovers() const noexcept {
-  for (resident* idle = idle_resident_.get(); idle; idle = idle->next_idle_.get())
-    idle->tell_leftovers();
+  for (resident* idle = idle_resident_; idle; idle = idle->next_idle_) idle->tell_leftovers();
 }
 
-ref_ptr<resident> loop::take_idle_resident() noexcept {
-  ref_ptr<resident> idle = std::move(idle_resident_);
+resident* loop::take_idle_resident() noexcept {
+  resident* const idle = idle_resident_;
   if (!idle) return nullptr;
-  idle_resident_ = std::move(idle->next_idle_);
+  idle_resident_ = std::exchange(idle->next_idle_, nullptr);
   --idle_residents_;
   return idle;
 }
 
-ref_ptr<resident> loop::acquire_resident() {
-  while (ref_ptr<resident> idle = take_idle_resident()) {
-    if (idle->reusable()) return idle;
+resident& loop::acquire_resident() {
+  while (resident* const idle = take_idle_resident()) {
+    if (idle->reusable()) return *idle;
     idle->retire();
   }
-  ref_ptr<resident> fresh(new resident(ref_ptr<loop>(this)));
+  const ref_ptr<resident> fresh(new resident(ref_ptr<loop>(this)));
   fresh->launch();
-  return fresh;
+  return *fresh;
 }
 
 void loop::start(async_call& call) noexcept {
   begins_step();
+  resident* host = nullptr;
   try {
-    const ref_ptr<resident> host = acquire_resident();
-    host->run(ref_ptr<async_call>(&call));
+    host = &acquire_resident();
+    host->run(call, this_thread_state());
   } catch (...) {
+    // Once it has begun, its coroutine ends it: Asio drops it now.
+    if (host && host->has_begun())
+      return report_unhandled("a handler on a loop of async_to_sync");
     call.fail(std::current_exception());
-    call.finish(value_cell());
+    call.finish_and_release(value_cell());
   }
 }
 
@@ -306,19 +343,16 @@ void loop::close() noexcept {
     owner_.parking().park();
   }
   {
-    const turning_scope scope(*this);
+    const turning_scope scope(*this, this_thread_state());
     // From here on nothing is queued any more: what still comes is destroyed where it is.
     loop_op* left = arrivals_.exchange(&closed_mark, std::memory_order_acq_rel);
-    while (loop_op* op = ready_) {
-      ready_ = op->next_;
-      op->run_(op, false);
-    }
+    while (loop_op* const op = next_ready()) op->run_(op, false);
     while (left) {
       loop_op* const next = left->next_;
       left->run_(left, false);
       left = next;
     }
-    while (const ref_ptr<resident> idle = take_idle_resident()) idle->retire();
+    while (resident* const idle = take_idle_resident()) idle->retire();
     while (!in_flight_.empty()) {
       suspension& op = in_flight_.front();
       const ref_ptr<const ref_counted> kept(&op.counted());
@@ -335,13 +369,13 @@ void loop::close() noexcept {
   io_.reset();
 }
 
-turning_scope::turning_scope(loop& driven) noexcept
+turning_scope::turning_scope(loop& driven, thread_state& thread) noexcept
     : running_(driven.memory_),
-      thread_(this_thread_state()),
+      thread_(thread),
       driven_(driven),
       outer_(std::exchange(thread_.driving, &driven)),
       outer_node_(std::exchange(thread_.node, nullptr)),
-      values_(nullptr),
+      outer_values_(std::exchange(thread_.values, nullptr)),
       outer_blocking_(std::exchange(thread_.blocking, nullptr)) {
   driven_.turned_by_.store(&thread_, std::memory_order_release);
   if (debug_mode()) watched_.emplace(driven_);
@@ -353,6 +387,7 @@ turning_scope::~turning_scope() {
   driven_.turned_by_.store(nullptr, std::memory_order_release);
   thread_.driving = outer_;
   thread_.node = outer_node_;
+  thread_.values = outer_values_;
   thread_.blocking = outer_blocking_;
 }
 

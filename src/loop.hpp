@@ -68,7 +68,7 @@ public:
   void wake() noexcept;
   /// Runs `function` with `node` installed: now, if `may_run_now` and this thread drives the loop,
   /// else later. On a closed loop the function is destroyed.
-  void execute(ref_ptr<const chain_node> node, continuation function, bool may_run_now);
+  void execute(const chain_node& node, continuation&& function, bool may_run_now);
 
   // --- the owner
 
@@ -91,7 +91,9 @@ public:
   bool turns_here() const noexcept;
   /// Runs handlers until `until` says so.
   void turn(const driver& until) noexcept;
-  /// Starts `call` on a resident coroutine.
+  /// The same, inside a turning_scope of the caller's.
+  void run_handlers(const driver& until) noexcept;
+  /// Starts `call` on a resident coroutine; takes the coroutine's reference.
   void start(async_call& call) noexcept;
   void track(suspension& op) noexcept {
     in_flight_.push_back(op);
@@ -104,8 +106,7 @@ public:
   }
   /// Reports what calls that have ended have left behind.
   void tell_leftovers() const noexcept;
-  /// False: there are enough, this one is to end.
-  bool keep_resident(ref_ptr<resident> idle) noexcept;
+  void keep_resident(resident& idle) noexcept;
   /// The latest idle resident could not let go of its place: something holds its node, it may be
   /// what resumed it.
   void place_is_kept() noexcept { place_kept_ = true; }
@@ -133,6 +134,12 @@ private:
       boost::intrusive::constant_time_size<false>>;
 
   ~loop() override;
+  bool push_here(loop_op& op) noexcept;
+  void append(loop_op& op) noexcept {
+    op.next_ = nullptr;
+    *std::exchange(ready_end_, &op.next_) = &op;
+  }
+  void take_arrivals() noexcept;
   loop_op* next_ready() noexcept;
   bool has_arrivals() const noexcept {
     return arrivals_.load(std::memory_order_seq_cst) != nullptr;
@@ -145,8 +152,9 @@ private:
   bool is_asked_back() const noexcept {
     return role_.load(std::memory_order_seq_cst) == role::asked_back;
   }
-  ref_ptr<resident> take_idle_resident() noexcept;
-  ref_ptr<resident> acquire_resident();
+  resident* take_idle_resident() noexcept;
+  resident& acquire_resident();
+  void trim_residents() noexcept;
   void forget_kept_place() noexcept;
 
   const std::uint32_t fork_generation_ = fork_generation();
@@ -163,11 +171,12 @@ private:
   alignas(std::max_align_t) std::byte wake_storage_[128];
   std::atomic<const thread_state*> turned_by_{nullptr};  // the driver writes
   std::atomic<std::uint64_t> step_{0};                   // the driver writes
-  loop_op* ready_ = nullptr;         // driver: taken from arrivals_, oldest first
+  loop_op* ready_ = nullptr;         // driver: what it pushed, and took from arrivals_; oldest first
+  loop_op** ready_end_ = &ready_;    // driver: the link after the newest
   loop_memory memory_;               // driver
   short_wait short_wait_;            // driver: for calls that are about to come back
   suspensions in_flight_;            // driver: coroutines of this loop wait in them
-  ref_ptr<resident> idle_resident_;  // driver: the latest, linked to those before it
+  resident* idle_resident_ = nullptr;  // driver: the latest, linked to those before it; own themselves
   std::size_t idle_residents_ = 0;   // driver
   bool place_kept_ = false;          // driver
   // So many tasks at once cost no new coroutine, and that much an idle loop holds on to: a kilobyte
@@ -178,7 +187,8 @@ private:
 /// While it lives, this thread runs handlers of `driven`, whose driver it is.
 class turning_scope {
 public:
-  explicit turning_scope(loop& driven) noexcept;
+  /// `thread` is the calling one.
+  turning_scope(loop& driven, thread_state& thread) noexcept;
   ~turning_scope();
   turning_scope(const turning_scope&) = delete;
   turning_scope& operator=(const turning_scope&) = delete;
@@ -189,7 +199,7 @@ private:
   loop& driven_;
   loop* const outer_;
   const chain_node* const outer_node_;
-  const cell_scope values_;
+  value_cell* const outer_values_;
   class may_block_scope* const
       outer_blocking_;                   // of the blocking code below: handlers are not part of it
   std::optional<watched_turn> watched_;  // in debug mode

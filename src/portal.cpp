@@ -198,14 +198,14 @@ void portal_core::block(async_call& call, const async_options& options) {
     entry self;
   };
   const ref_ptr<portal_core> kept(this);
-  call.loop_ = loop_;  // before stop() can find the call and cancel it
+  call.set_loop(loop_);  // before stop() can find the call and cancel it
   const visit inside(*this, call);
   call.block(options, loop_.get());
 }
 
 void portal_core::start(const ref_ptr<portal_task>& task) {
   async_call& call = *task->call;
-  call.loop_ = loop_;
+  call.set_loop(loop_);
   call.awaited_ = call.hosts_tasks_ = true;
   call.values_.begin(current_snapshot());
   call.then_ = continuation([task] { task->end(); });

@@ -30,14 +30,10 @@ namespace {
 /// call's executor only.
 class deadline_timer {
 public:
-  deadline_timer(const asio::any_io_executor& executor, async_call& call) {
-    const auto deadline = call.deadline();
-    if (deadline == std::chrono::steady_clock::time_point::max()) return;
-    timer_.emplace(executor, deadline);
-    link_ = new link(call);
-    timer_->async_wait([to = link_](boost::system::error_code failure) {
-      if (!failure && to->call) to->call->time_is_over();
-    });
+  /// Executor() gives what the timer runs on.
+  template <class Executor>
+  deadline_timer(async_call& call, const Executor& executor) {
+    if (call.deadline() != std::chrono::steady_clock::time_point::max()) set(call, executor());
   }
   ~deadline_timer() {
     if (link_) link_->call = nullptr;
@@ -51,6 +47,14 @@ private:
     async_call* call;  // null: the call has ended
   };
 
+  void set(async_call& call, const asio::any_io_executor& executor) {
+    timer_.emplace(executor, call.deadline());
+    link_ = make_counted<link>(call);
+    timer_->async_wait([to = link_](boost::system::error_code failure) {
+      if (!failure && to->call) to->call->time_is_over();
+    });
+  }
+
   std::optional<asio::steady_timer> timer_;
   ref_ptr<link> link_;
 };
@@ -63,10 +67,24 @@ struct nothing_left_to_say {
   void operator()(std::exception_ptr) const noexcept {}
 };
 
-asio::awaitable<void> run_once(coroutine_scope scope, asio::cancellation_signal& signal) {
+/// A scope that owns its node.
+class fresh_scope {
+public:
+  fresh_scope(ref_ptr<async_call> call, ref_ptr<chain_node> node) noexcept
+      : node_(std::move(node)), scope(*call.detach(), *node_) {}
+
+private:
+  ref_ptr<chain_node> node_;
+
+public:
+  coroutine_scope scope;
+};
+
+asio::awaitable<void> run_once(fresh_scope own, asio::cancellation_signal& signal) {
+  coroutine_scope& scope = own.scope;
   {
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
-    deadline_timer deadline(executor, scope.call());
+    deadline_timer deadline(scope.call(), [&executor] { return executor; });
     if (scope.begin(signal)) {
       try {
         co_await scope.call().run();
@@ -90,24 +108,25 @@ asio::awaitable<void> run_once(coroutine_scope scope, asio::cancellation_signal&
 
 }  // namespace
 
-coroutine_scope::~coroutine_scope() {
-  if (!call_) return;
-  call_->fail(exception_from([this] {
-    return error(errc::loop_stopped, call_->where(),
-                 "the call's coroutine was destroyed before it ended",
-                 "  why  its loop was destroyed, or had no memory to start it\n"
-                 "  fix  let the loop live until the calls that run on it have returned\n");
-  }));
+void coroutine_scope::lost() noexcept {
+  call_->drop_operation();
+  if (!call_->failure())
+    call_->fail(exception_from([this] {
+      return error(errc::loop_stopped, call_->where(),
+                   "the call's coroutine was destroyed before it ended",
+                   "  why  its loop was destroyed, or had no memory to start it\n"
+                   "  fix  let the loop live until the calls that run on it have returned\n");
+    }));
   finish();
 }
 
 bool coroutine_scope::begin(asio::cancellation_signal& signal) noexcept {
-  return call_->begin(*node_, signal);
+  return call_->begin(node_, signal);
 }
 
 ref_ptr<task_scope> coroutine_scope::tasks_to_wait_for() noexcept {
-  if (!node_->hosts_tasks() || !node_->tasks()) return nullptr;
-  const ref_ptr<task_scope> tasks = node_->tasks();
+  if (!node_.hosts_tasks() || !node_.tasks()) return nullptr;
+  const ref_ptr<task_scope> tasks = node_.tasks();
   if (!std::exchange(waits_for_tasks_, true)) {
     // It failed, or was asked to end, whatever it made of that: its tasks are to end, too.
     if (call_->failure() || call_->was_cancelled_) tasks->cancel();
@@ -125,19 +144,9 @@ void coroutine_scope::cannot_wait(task_scope& tasks) noexcept {
 void coroutine_scope::failed() noexcept { call_->fail(std::current_exception()); }
 
 void coroutine_scope::finish() noexcept {
-  const ref_ptr<async_call> call = std::move(call_);
-  call->finish(node_->leave());
+  async_call& call = *std::exchange(call_, nullptr);
+  call.finish_and_release(node_.leave());
 }
-
-/// Stores the suspended coroutine in the resident.
-struct resident::wait_for_call {
-  resident* self;
-  template <class Handler>
-  void operator()(Handler&& handler) const {
-    self->wait_ = continuation(std::forward<Handler>(handler));
-    if (!self->forget_place()) self->node_->own_loop()->place_is_kept();
-  }
-};
 
 resident::resident(ref_ptr<loop> home) : node_(new chain_node(std::move(home))) {}
 
@@ -150,21 +159,39 @@ void resident::launch() {
   idle_work_ = node_->unfinished();
 }
 
-void resident::run(ref_ptr<async_call> call) {
-  node_->enter(call->take_place(), call->share_values(), std::move(call->tasks_),
-               call->hosts_tasks_);
-  last_call_ = call->where();
+bool resident::forget_place() noexcept {
+  // That of the thread whose loop this is will do for its next call.
+  const chain_place& place = node_->place();
+  if (!place.hangs() && (!place.blocked || place.blocked.get() == &node_->own_loop()->owner()))
+    return true;
+  if (!reusable()) return false;
+  node_->forget_place();
+  return true;
+}
+
+void resident::waits(coroutine_frame& frame) noexcept {
+  wait_.take(frame);
+  if (!forget_place()) node_->own_loop()->place_is_kept();
+}
+
+void resident::run(async_call& call, thread_state& thread) {
+  call_ = &call;
+  if (call.waiter_outlives_)
+    node_->enter_root(*call.waiter_, call.hand_values_on(), call.hosts_tasks_);
+  else
+    node_->enter(call.take_place(), call.hand_values_on(), std::move(call.tasks_),
+                 call.hosts_tasks_);
+  last_call_ = call.where();
   told_ = false;
-  call_ = std::move(call);
-  const node_scope scope(node_.get());
-  wait_();
+  const node_scope scope(node_.get(), thread);
+  wait_.resume();
 }
 
 void resident::retire() noexcept {
   const ref_ptr<resident> self(this);
-  const node_scope scope(node_.get());
+  const node_scope scope(node_.get(), this_thread_state());
   try {
-    wait_();
+    wait_.resume();
   } catch (const std::bad_alloc&) {
     // There was none for its last step either: it has gone without that.
   }
@@ -183,20 +210,23 @@ void resident::tell_leftovers() noexcept {
 asio::awaitable<void> resident::main(ref_ptr<resident> self) {
   co_await asio::this_coro::throw_if_cancelled(false);
   for (;;) {
-    const wait_for_call wait{self.get()};
-    co_await asio::async_initiate<const asio::deferred_t&, void()>(wait, asio::deferred);
+    co_await once_suspended{[self = self.get()](coroutine_frame& frame) { self->waits(frame); }};
     if (!self->call_) co_return;
     {
-      coroutine_scope scope(std::move(self->call_), self->node_);
+      coroutine_scope scope(*std::exchange(self->call_, nullptr), *self->node_);
       {
         co_await asio::this_coro::reset_cancellation_state();
         // Not on the node: a cancelled wait that still stands in the loop's queue is no work that
         // the call left behind.
-        deadline_timer deadline(self->node_->own_loop()->context().get_executor(), scope.call());
+        deadline_timer deadline(scope.call(), [&self] {
+          return asio::any_io_executor(self->node_->own_loop()->context().get_executor());
+        });
         if (scope.begin(self->signal_)) {
           co_await asio::this_coro::throw_if_cancelled(true);
           try {
-            co_await scope.call().run();
+            scope.call().invoke();
+            co_await once_suspended{awaiting_call{&scope.call()}};
+            scope.call().store();
           } catch (...) {
             scope.failed();
           }
@@ -213,17 +243,22 @@ asio::awaitable<void> resident::main(ref_ptr<resident> self) {
         }
       }
       // Back among the idle ones before the caller wakes and asks for one.
-      const bool stays = self->node_->own_loop()->keep_resident(self);
+      self->node_->own_loop()->keep_resident(*self);
       scope.finish();
-      if (!stays) co_return;
     }
   }
+}
+
+asio::awaitable<void> async_call::run() {
+  invoke();
+  co_await once_suspended{awaiting_call{this}};
+  store();
 }
 
 void run_on_fresh_coroutine(ref_ptr<async_call> call, ref_ptr<chain_node> node,
                             asio::cancellation_signal& signal) {
   const chain_executor executor(node);
-  asio::co_spawn(executor, run_once(coroutine_scope(std::move(call), std::move(node)), signal),
+  asio::co_spawn(executor, run_once(fresh_scope(std::move(call), std::move(node)), signal),
                  asio::bind_cancellation_slot(signal.slot(), nothing_left_to_say{}));
 }
 

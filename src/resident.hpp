@@ -9,27 +9,34 @@
 #pragma once
 
 #include "adapted_step.hpp"
+#include "asio_internals.hpp"
 #include "chain.hpp"
 
 #include <bothworlds/detail/async_call.hpp>
-#include <bothworlds/detail/continuation.hpp>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 
 #include <optional>
+#include <utility>
 
 namespace bothworlds::detail {
 
 /// One run of a call: however its coroutine ends, by returning or because its frame is destroyed
 /// with the loop, the call is finished.
+///
+/// Takes the coroutine's reference to the call. The node outlives it.
 class coroutine_scope {
 public:
-  coroutine_scope(ref_ptr<async_call> call, ref_ptr<chain_node> node) noexcept
-      : call_(std::move(call)), node_(std::move(node)) {}
-  coroutine_scope(coroutine_scope&& other) noexcept = default;
+  coroutine_scope(async_call& call, chain_node& node) noexcept : call_(&call), node_(node) {}
+  coroutine_scope(coroutine_scope&& other) noexcept
+      : call_(std::exchange(other.call_, nullptr)),
+        node_(other.node_),
+        waits_for_tasks_(other.waits_for_tasks_) {}
   coroutine_scope& operator=(coroutine_scope&&) = delete;
-  ~coroutine_scope();
+  ~coroutine_scope() {
+    if (call_) lost();
+  }
 
   async_call& call() const noexcept { return *call_; }
   /// False: it was cancelled before it could start, or nobody waits for it any more; do not run it.
@@ -43,13 +50,15 @@ public:
   /// failure, they are cancelled, and the next wait is tried a little later.
   void cannot_wait(task_scope& tasks) noexcept;
   /// The coroutine's last step ends.
-  void end_step() noexcept { capture_thread_locals(node_->values()); }
+  void end_step() noexcept { capture_thread_locals(node_.values()); }
   /// The coroutine and its frame are gone: wake the caller.
   void finish() noexcept;
 
 private:
-  ref_ptr<async_call> call_;  // null: moved from, or finished
-  ref_ptr<chain_node> node_;
+  void lost() noexcept;
+
+  async_call* call_;  // null: moved from, or finished
+  chain_node& node_;
   bool waits_for_tasks_ = false;
 };
 
@@ -62,14 +71,13 @@ public:
   void launch();
   /// Nothing but the resident itself holds its node.
   bool reusable() const noexcept { return node_->owners() == idle_owners_; }
-  void run(ref_ptr<async_call> call);
+  /// Takes the coroutine's reference to the call, once it has begun; where this throws, has_begun()
+  /// says whether it has. `thread` is the calling one.
+  void run(async_call& call, thread_state& thread);
+  bool has_begun() const noexcept { return !call_; }
   /// While it is idle, so that it does not make the resident of the call above look busy. False:
   /// not yet, something that it has left behind may need it.
-  bool forget_place() noexcept {
-    if (!reusable()) return false;
-    node_->forget_place();
-    return true;
-  }
+  bool forget_place() noexcept;
   /// While it is idle: reports what its last call has left behind, once.
   void tell_leftovers() noexcept;
   /// Ends the coroutine. It is resumed for that, not dropped: to destroy one that is suspended Asio
@@ -78,16 +86,16 @@ public:
 
 private:
   friend class loop;
-  struct wait_for_call;
 
   ~resident() override;
   static asio::awaitable<void> main(ref_ptr<resident> self);
+  void waits(coroutine_frame& frame) noexcept;
 
   const ref_ptr<chain_node> node_;
   asio::cancellation_signal signal_;
-  continuation wait_;            // resumes the coroutine with call_
-  ref_ptr<async_call> call_;     // null: it is to end
-  ref_ptr<resident> next_idle_;  // the loop
+  parked_coroutine wait_;          // resumed with call_; owns the resident
+  async_call* call_ = nullptr;     // null: it is to end
+  resident* next_idle_ = nullptr;  // the loop
   std::uint32_t idle_owners_ = 0;
   std::uint32_t idle_work_ = 0;  // what the node counts while it waits for a call
   std::source_location last_call_;

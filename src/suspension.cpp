@@ -43,7 +43,7 @@ void suspension::suspend(continuation resume, asio::cancellation_slot slot) noex
     // A coroutine may have hopped to another executor's thread: what belongs to its loop is done on
     // its loop.
     if (own && !own->turns_here())
-      return own->execute(node_, continuation([self, this, slot] { enter(slot); }), false);
+      return own->execute(*node_, continuation([self, this, slot] { enter(slot); }), false);
   } catch (...) {
     return begin_failed();
   }

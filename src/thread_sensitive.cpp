@@ -65,8 +65,10 @@ sensitive_scope::sensitive_scope(const asio::any_io_executor& executor, std::sou
     node_ = new chain_node((*above)->own_loop());
   else
     make_foreign_node(above, executor);
-  node_->enter(std::move(place), above ? hand_on((*above)->values()) : nullptr,
-               above ? tasks_of(**above, where) : nullptr, false);
+  value_cell values;
+  values.begin(above ? hand_on((*above)->values()) : nullptr);
+  node_->enter(std::move(place), std::move(values), above ? tasks_of(**above, where) : nullptr,
+               false);
 }
 
 void sensitive_scope::make_foreign_node(const ref_ptr<chain_node>* above,

@@ -127,8 +127,8 @@ may_block_scope::~may_block_scope() {
   thread_.node = node_;
 }
 
-cell_scope::cell_scope(value_cell* cell) noexcept
-    : thread_(this_thread_state()),
+cell_scope::cell_scope(value_cell* cell, thread_state& thread) noexcept
+    : thread_(thread),
       outer_(std::exchange(thread_.values, cell)),
       outer_loop_(std::exchange(thread_.values_loop, innermost_running_loop())) {
   if (!cell) return;
@@ -141,9 +141,9 @@ cell_scope::~cell_scope() {
   thread_.values_loop = outer_loop_;
 }
 
-node_scope::node_scope(const chain_node* node) noexcept
-    : values_(node ? &node->values() : nullptr),
-      thread_(this_thread_state()),
+node_scope::node_scope(const chain_node* node, thread_state& thread) noexcept
+    : values_(node ? &node->values() : nullptr, thread),
+      thread_(thread),
       outer_(thread_.node) {
   thread_.node = node;
 }

@@ -88,7 +88,8 @@ private:
 /// While it lives, the code on top of it has the values of `cell`; null: carries no context.
 class cell_scope {
 public:
-  explicit cell_scope(value_cell* cell) noexcept;
+  /// `thread` is the calling one.
+  explicit cell_scope(value_cell* cell, thread_state& thread = this_thread_state()) noexcept;
   ~cell_scope();
   cell_scope(const cell_scope&) = delete;
   cell_scope& operator=(const cell_scope&) = delete;
@@ -103,7 +104,8 @@ private:
 /// While it lives, the code on top of it belongs to `node`, and has its values; null: to no chain.
 class node_scope {
 public:
-  explicit node_scope(const chain_node* node) noexcept;
+  explicit node_scope(const chain_node* node,
+                      thread_state& thread = this_thread_state()) noexcept;
   ~node_scope();
   node_scope(const node_scope&) = delete;
   node_scope& operator=(const node_scope&) = delete;

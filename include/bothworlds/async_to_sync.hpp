@@ -62,8 +62,8 @@ private:
       if (detail::is_empty_callable(callable))
         detail::refuse_empty_callable("async_to_sync", where_);
       using state = detail::awaited_call<F, std::decay_t<Args>...>;
-      const detail::ref_ptr<state> made(
-          new state(where_, std::forward<G>(callable), std::forward<Args>(args)...));
+      const detail::ref_ptr<state> made = detail::make_counted<state>(
+          where_, std::forward<G>(callable), std::forward<Args>(args)...);
       made->block(options_);
       return made->take();
     }

@@ -114,7 +114,8 @@ private:
       using call = detail::sync_call<F, std::decay_t<Args>...>;
       return detail::await_crossing(
           detail::ref_ptr<detail::sync_call_result<detail::crossing_result_t<result>>>(
-              new call(options_, std::forward<G>(callable), std::forward<Args>(args)...)));
+              detail::make_counted<call>(options_, std::forward<G>(callable),
+                                         std::forward<Args>(args)...)));
     }
   }
 

@@ -6,7 +6,8 @@
 // Who owns what:
 //   - the one who waits and the coroutine each own a reference, so that either may go first: a
 //     thread leaves early only when the loop is stopped or gone (outcome_ goes to `given_up`), and
-//     then never looks back;
+//     then never looks back. A thread that drives its own loop never does: its call is begun at
+//     once, so nobody can refuse it, and belongs to that thread alone (waiter_outlives_);
 //   - the callable, its arguments, the result and the values that come back belong to the coroutine
 //     until outcome_ says `done`, then to the one who waits;
 //   - signal_, timed_out_ and was_cancelled_ belong to the executor that the coroutine runs on.
@@ -26,7 +27,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <coroutine>
 #include <exception>
+#include <optional>
 #include <source_location>
 
 namespace bothworlds {
@@ -44,6 +47,7 @@ class lane;
 class limiter_token;
 class loop;
 class task_scope;
+class turning_scope;
 struct thread_state;
 
 BOTHWORLDS_API void intrusive_ptr_add_ref(const task_scope* scope) noexcept;
@@ -55,6 +59,10 @@ BOTHWORLDS_API void check_may_block(const char* what, std::source_location where
 
 /// options.name, copied for the life of the process; null if there is none.
 BOTHWORLDS_API const char* name_of(const async_options& options);
+
+/// A suspended coroutine that awaits a call's operation.
+using host_handle =
+    std::coroutine_handle<std::coroutine_traits<asio::awaitable<void>>::promise_type>;
 
 class BOTHWORLDS_API async_call : public blocked_call {
 public:
@@ -94,9 +102,19 @@ public:
   std::source_location where() const noexcept { return where_; }
   const char* name() const noexcept { return name_; }
 
-  /// The coroutine: calls the callable, awaits it, stores its result. Called once, by what runs the
-  /// call.
-  virtual asio::awaitable<void> run() = 0;
+  /// What runs the call, once: calls the callable, awaits what it returns, stores its result.
+  /// Throws what the callable and its coroutine throw.
+  asio::awaitable<void> run();
+  /// The three steps of that, for a coroutine that makes them itself. Calls the callable; throws
+  /// what that throws.
+  virtual void invoke() = 0;
+  /// What it has returned goes on in place of `host`, which has just been suspended; `host` is
+  /// resumed at its end.
+  virtual void await_from(host_handle host) = 0;
+  /// After that: stores the result, or throws.
+  virtual void store() = 0;
+  /// The host has been destroyed: what it awaited goes with it.
+  virtual void drop_operation() noexcept = 0;
   /// When it is to be cancelled, and that this is now; on its executor.
   std::chrono::steady_clock::time_point deadline() const noexcept { return deadline_; }
   void time_is_over();
@@ -149,10 +167,11 @@ private:
   void block_on_own_loop(thread_state& thread, const async_options& options, crossing* caller);
   void block_on(loop& target, thread_state& thread, const async_options& options, crossing* caller);
   void block_on_loop_of(crossing& caller, thread_state& thread, const async_options& options);
-  void take_place_of(const crossing* caller);
-  void take_place_below(const ref_ptr<chain_node>& above);
+  void belongs_to(const crossing* caller);
+  void set_loop(ref_ptr<loop> target) noexcept;
   void start_on(const ref_ptr<chain_node>& node);
-  void wait(thread_state& thread, loop* owned, bool root);
+  void wait(thread_state& thread, loop* owned, std::optional<turning_scope>* turning = nullptr);
+  static void leave(loop& home) noexcept;
   void park(lane& where);
   bool pending() const noexcept {
     return outcome_.load(std::memory_order_seq_cst) == outcome::pending;
@@ -163,7 +182,9 @@ private:
   // The coroutine's executor.
   bool begin(const chain_node& on, asio::cancellation_signal& signal) noexcept;
   void fail(std::exception_ptr why) noexcept { failure_ = std::move(why); }
-  void finish(value_cell values) noexcept;
+  /// With the coroutine's reference, if there is one. Nothing of the call may be touched after it.
+  void finish_and_release(value_cell&& values) noexcept;
+  void finish(value_cell&& values) noexcept;
   bool claim(start how) noexcept {
     start expected = start::open;
     return start_.compare_exchange_strong(expected, how, std::memory_order_acq_rel);
@@ -172,7 +193,10 @@ private:
   bool refuse(std::exception_ptr why) noexcept;
   void emit();
   chain_place take_place() noexcept;
-  context_snapshot::pointer share_values() const noexcept { return values_.share(); }
+  value_cell hand_values_on() noexcept {
+    if (!values_.is_open()) values_.begin(nullptr);  // made where there were none
+    return values_.end();
+  }
   static void started(loop_op* base, bool deliver) noexcept;
   static void cancelled(loop_op* base, bool deliver) noexcept;
 
@@ -199,19 +223,17 @@ private:
 
   // Set before the call is published, then constant.
   std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
-  ref_ptr<loop> loop_;        // null: a foreign loop, that of node_
+  loop* loop_ = nullptr;      // null: a foreign loop, that of node_
+  ref_ptr<loop> kept_loop_;   // the same; null: waiter_outlives_
   ref_ptr<chain_node> node_;  // null: the loop's resident has it
-  ref_ptr<lane> waiter_;      // null: a coroutine waits
-  ref_ptr<lane> sync_lane_;   // this and the next five: parts of the place, taken by the resident
-  ref_ptr<chain_node> lane_frame_;
-  ref_ptr<chain_node> above_;
-  ref_ptr<limiter_token> token_;
-  bool sync_root_ = false;
-  bool in_context_ = false;
-  bool hosts_tasks_ = false;  // may make a scope for tasks, which it then waits for
+  lane* waiter_ = nullptr;    // null: a coroutine waits
+  ref_ptr<lane> kept_waiter_;         // the same; null: waiter_outlives_
+  ref_ptr<chain_node> made_by_;       // of the code that made the call; null: it has none
+  ref_ptr<limiter_token> token_;      // the innermost one of the calls above; null: none
+  bool sync_root_ = false;            // no call is above it
+  bool hosts_tasks_ = false;          // may make a scope for tasks, which it then waits for
   bool awaited_ = false;
-  ref_ptr<lane> blocked_above_;  // a coroutine waits: the thread that is blocked above it, if any
-  std::uint32_t epoch_above_ = 0;
+  bool waiter_outlives_ = false;      // the waiting thread stays until the coroutine has gone
   ref_ptr<task_scope>
       tasks_;  // where its coroutine's tasks belong; null: nowhere, or see hosts_tasks_
 

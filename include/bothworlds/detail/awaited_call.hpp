@@ -107,35 +107,55 @@ public:
 
   void discard() noexcept override { payload_.reset(); }
 
-  asio::awaitable<void> run() override {
-    using type = std::remove_cvref_t<operation>;
-    if constexpr (!awaitable_traits<type>::value) {
-      return store_result(invoke()(asio::use_awaitable), result_);
-    } else if constexpr (std::is_same_v<typename awaitable_traits<type>::executor_type,
-                                        asio::any_io_executor>) {
-      return store_result(invoke(), result_);
+  void invoke() override {
+    if constexpr (!returns_awaitable)
+      operation_.emplace(call()(asio::use_awaitable));
+    else if constexpr (on_any_executor)
+      operation_.emplace(call());
+    else
+      operation_.emplace(run_on<typename awaitable_traits<returned>::executor_type>());
+  }
+  void await_from(host_handle host) override { operation_->await_suspend(host); }
+  void store() override {
+    if constexpr (stores_itself || std::is_void_v<result>) {
+      operation_->await_resume();
     } else {
-      return run_on_other_executor<typename awaitable_traits<type>::executor_type>();
+      result value = operation_->await_resume();
+      result_.store(std::move(value));
     }
   }
+  void drop_operation() noexcept override { operation_.reset(); }
 
 private:
+  using returned = std::remove_cvref_t<operation>;
+  static constexpr bool returns_awaitable = awaitable_traits<returned>::value;
+  static constexpr bool on_any_executor = [] {
+    if constexpr (returns_awaitable)
+      return std::is_same_v<typename awaitable_traits<returned>::executor_type,
+                            asio::any_io_executor>;
+    else
+      return false;
+  }();
+  static constexpr bool stores_itself = returns_awaitable && !on_any_executor;
+
   ~awaited_call() override = default;
 
-  decltype(auto) invoke() {
+  decltype(auto) call() {
     return std::apply(
         [](auto&&... parts) -> decltype(auto) { return std::invoke(std::move(parts)...); },
         *payload_);
   }
 
   template <class Executor>
-  asio::awaitable<void> run_on_other_executor() {
+  asio::awaitable<void> run_on() {
     const Executor executor =
         executor_as<Executor>(co_await asio::this_coro::executor, this->where());
-    co_await asio::co_spawn(executor, store_result(invoke(), result_), asio::use_awaitable);
+    co_await asio::co_spawn(executor, store_result(call(), result_), asio::use_awaitable);
   }
 
   std::optional<std::tuple<F, Args...>> payload_;
+  // Never assigned: an awaitable that is loses what it held.
+  std::optional<asio::awaitable<std::conditional_t<stores_itself, void, result>>> operation_;
 };
 
 /// An awaitable, as the function that gives it.

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <utility>
 
 namespace bothworlds::detail {
 
@@ -38,18 +39,33 @@ public:
     object->owners_.fetch_add(1, std::memory_order_relaxed);
   }
   friend void intrusive_ptr_release(const ref_counted* object) noexcept {
-    // acq_rel: the last owner sees what the others wrote before they let go.
-    if (object->owners_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete object;
+    // The last owner sees what the others wrote before they let go. Who finds that it is the only
+    // one stays the only one, for nobody else could make another: no locked instruction is needed.
+    if (object->owners_.load(std::memory_order_acquire) == 1 ||
+        object->owners_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      delete object;
   }
 
 protected:
   virtual ~ref_counted();
 
 private:
+  template <class T, class... Args>
+  friend boost::intrusive_ptr<T> make_counted(Args&&... args);
+
   mutable std::atomic<std::uint32_t> owners_{0};  // any thread
 };
 
 template <class T>
 using ref_ptr = boost::intrusive_ptr<T>;
+
+/// A new T and its first owner, which nobody else can see yet: counted without a locked
+/// instruction.
+template <class T, class... Args>
+ref_ptr<T> make_counted(Args&&... args) {
+  T* const made = new T(std::forward<Args>(args)...);
+  made->owners_.store(1, std::memory_order_relaxed);
+  return ref_ptr<T>(made, false);
+}
 
 }  // namespace bothworlds::detail

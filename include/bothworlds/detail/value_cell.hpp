@@ -15,6 +15,7 @@
 #include <bothworlds/detail/context_value.hpp>
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace bothworlds::detail {
@@ -55,15 +56,26 @@ public:
   context_snapshot::pointer share() const noexcept { return context_snapshot::pointer(current()); }
 
   /// Opens it with the values of whoever makes the call.
-  void begin(context_snapshot::pointer values) noexcept;
+  void begin(context_snapshot::pointer values) noexcept {
+    *this = value_cell(true);
+    began_with_ = std::move(values);
+  }
   /// Closes it; what it held is given to the caller. Late users see no context.
-  value_cell end() noexcept;
+  value_cell end() noexcept {
+    value_cell ended = std::move(*this);
+    changed_ = open_ = false;
+    return ended;
+  }
   void set(context_snapshot::pointer values) noexcept;
   /// Takes in what a call, which began with values of this cell, has changed. O(1) unless somebody
   /// who shares this cell has changed it, too.
-  void take_changes(const value_cell& ended_call) noexcept;
+  void take_changes(const value_cell& ended_call) noexcept {
+    if (ended_call.changed_ && open_) merge_changes(ended_call);
+  }
 
 private:
+  void merge_changes(const value_cell& ended_call) noexcept;
+
   context_snapshot::pointer began_with_;
   context_snapshot::pointer own_;  // where changed_
   bool changed_ = false;
