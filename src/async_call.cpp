@@ -105,7 +105,7 @@ void async_call::set_loop(ref_ptr<loop> target) noexcept {
 chain_place async_call::take_place() noexcept {
   chain_place place;
   if (made_by_) place = chain_place::below(std::exchange(made_by_, nullptr));
-  if (waiter_) place.is_blocked_by(*waiter_, sync_root_);
+  if (waiter_) place.is_blocked_by(*waiter_, sync_root_, this);
   place.token = std::move(token_);
   return place;
 }
@@ -179,6 +179,7 @@ void async_call::block_on_own_loop(thread_state& thread, const async_options& op
 }
 
 void async_call::leave(loop& home) noexcept {
+  home.forget_offers();
   if (debug_mode()) home.tell_leftovers();
   home.release();
 }
@@ -255,10 +256,12 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
   const bool root = turning != nullptr;
   lane& mine = *waiter_;
   struct blocking_driver final : driver {
-    blocking_driver(async_call& awaited, lane& on, bool helps) noexcept
-        : call(awaited), where(on), takes_offers(helps) {}
+    blocking_driver(async_call& awaited, lane& on, loop* driven, bool helps) noexcept
+        : call(awaited), where(on), owned(driven), takes_offers(helps) {}
     bool should_leave() const noexcept override { return !call.pending() || where.has_nested(); }
-    bool could_help() const noexcept override { return takes_offers && where.has_offers(); }
+    bool could_help() const noexcept override {
+      return takes_offers && (where.has_offers() || owned->has_offers());
+    }
     void about_to_sleep(loop& in) const noexcept override {
       where.sleeps_in(&in);
       call.falls_asleep(&in);
@@ -269,17 +272,21 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
     }
     async_call& call;
     lane& where;
+    const loop* const owned;
     const bool takes_offers;
   };
   blocked_thread blocked(thread, mine);
-  const blocking_driver until(*this, mine, blocked.takes_offers());
+  const blocking_driver until(*this, mine, owned, blocked.takes_offers());
   bool driving = root;
+  bool idle = false;
   if (root && *turning) {
-    owned->run_handlers(until);
+    idle = owned->run_handlers(until);
     turning->reset();
   }
   while (pending()) {
-    if (work* item = blocked.next()) {
+    work* item = blocked.next();
+    if (!item && std::exchange(idle, false)) item = blocked.takes_up(owned->take_offer());
+    if (item) {
       if (owned) {
         // The loop goes on without this thread, whoever has it now.
         if (driving || (!owned->keep_helper() && owned->try_drive())) owned->offer();
@@ -289,12 +296,15 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
       continue;
     }
     if (owned && (driving || (driving = owned->try_drive()))) {
-      owned->turn(until);
+      blocked.sleeps();
+      idle = owned->turn(until);
       continue;
     }
     // A root call wants its loop back. Below a root call a helper may keep it as long as it likes.
     if (root) owned->ask_back();
-    park(mine);
+    if (blocked.has_stack()) mine.open_slot(this);
+    park(mine, blocked);
+    if (work* const next = mine.close_slot()) blocked.run_unclaimed(next);
   }
   if (!owned) return;
   if (!root) {
@@ -317,7 +327,7 @@ void async_call::falls_asleep(const loop* in) noexcept {
   if (!in) watch_waits();
 }
 
-void async_call::park(lane& where) {
+void async_call::park(lane& where, blocked_thread& blocked) {
   const auto never = std::chrono::steady_clock::time_point::max();
   // Asleep as far as others may see only while it does sleep: what follows changes the call.
   const auto sleep_until = [&](std::chrono::steady_clock::time_point end) {
@@ -326,6 +336,11 @@ void async_call::park(lane& where) {
     thread_record::wakes_up();
     return woken;
   };
+  if (loop_ && where.wait_a_little([&] {
+        return !pending() || where.slot_is_filled() || where.has_nested() || where.has_offers();
+      }))
+    return;
+  blocked.sleeps();
   if (loop_ && patience_ == never) {
     falls_asleep(nullptr);
     where.parking().park();

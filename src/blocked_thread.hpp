@@ -18,29 +18,41 @@ public:
       : thread_(thread),
         own_(own),
         deep_(thread.help_depth >= usual_help_depth),
-        takes_offers_(!deep_ || stack_left() > stack_reserve) {}
+        takes_offers_(!deep_ || has_stack()) {}
   ~blocked_thread() { running(); }
   blocked_thread(const blocked_thread&) = delete;
   blocked_thread& operator=(const blocked_thread&) = delete;
 
   bool takes_offers() const noexcept { return takes_offers_; }
+  /// Whether one more callable may be run on top of this wait.
+  static bool has_stack() noexcept { return stack_left() > stack_reserve; }
 
-  /// The next piece of work for this thread, claimed, for run(). Null: none; from then on the
-  /// thread counts as blocked, also where it goes on to drive a loop: it is no worker then that
-  /// could take a call from the queue.
+  /// The next piece of work for this thread, claimed, for run(). Null: none; what sleeps then, or
+  /// drives a loop, calls sleeps() first.
   work* next() noexcept {
     is_offer_ = false;
     if (work* item = own_.take_nested()) return item;
     // Deep down a stack this waits until the pool has been asked for a worker, and may not add one.
     if (takes_offers_ && own_.has_offers() &&
-        (!deep_ || !thread_.worker || (parked(), !thread_.worker->pool().may_add_worker()))) {
+        (!deep_ || !thread_.worker || (sleeps(), !thread_.worker->pool().may_add_worker()))) {
       if (work* item = own_.take_offer()) {
         is_offer_ = true;
         return item;
       }
     }
-    parked();
     return nullptr;
+  }
+
+  /// From now on the thread counts as blocked, until it runs something here or this ends: it is no
+  /// worker that could take a call from the queue.
+  void sleeps() noexcept {
+    if (thread_.worker && !std::exchange(sleeps_, true)) thread_.worker->blocks();
+  }
+
+  /// An offer that was found elsewhere, claimed, for run(); null: none.
+  work* takes_up(work* offer) noexcept {
+    is_offer_ = offer != nullptr;
+    return offer;
   }
 
   void run(work* item) noexcept {
@@ -51,24 +63,28 @@ public:
     if (was_offer) --thread_.help_depth;
   }
 
+  /// Work that nobody has claimed yet, with a reference.
+  void run_unclaimed(work* item) noexcept {
+    if (!item->try_claim()) return intrusive_ptr_release(item);
+    running();
+    serve(item);
+  }
+
 private:
   // How deep offers are served on one stack before the pool is asked to add a worker; and how much
   // of the stack has to be left where the pool may not grow.
   static constexpr unsigned usual_help_depth = 32;
   static constexpr std::size_t stack_reserve = 256 * 1024;
 
-  void parked() noexcept {
-    if (thread_.worker && !std::exchange(parked_, true)) thread_.worker->blocks();
-  }
   void running() noexcept {
-    if (std::exchange(parked_, false)) thread_.worker->resumes();
+    if (std::exchange(sleeps_, false)) thread_.worker->resumes();
   }
 
   thread_state& thread_;
   lane& own_;
   const bool deep_;
   const bool takes_offers_;
-  bool parked_ = false;
+  bool sleeps_ = false;
   bool is_offer_ = false;  // what next() has returned
 };
 

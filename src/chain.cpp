@@ -40,8 +40,9 @@ chain_place chain_place::below(ref_ptr<chain_node> node) {
   return place;
 }
 
-void chain_place::is_blocked_by(lane& thread, bool root) {
+void chain_place::is_blocked_by(lane& thread, bool root, const async_call* for_call) {
   blocked = &thread;
+  call = for_call;
   epoch = thread.epoch();
   if (root) {
     sync_lane = &thread;
@@ -110,6 +111,12 @@ void chain_node::work_started() const noexcept {
 void chain_node::work_finished() const noexcept {
   tracked_.fetch_sub(1, std::memory_order_release);
   if (scheduler_ && !foreign_->gone()) scheduler_.work_finished();
+}
+
+ref_ptr<chain_node> take_node(asio::any_io_executor& executor) noexcept {
+  auto* const carrier = executor.target<chain_executor>();
+  if (!carrier) return nullptr;
+  return carrier->node()->own_loop() ? std::move(*carrier).take_node() : carrier->node();
 }
 
 const ref_ptr<chain_node>* find_node(const asio::any_io_executor& executor) noexcept {

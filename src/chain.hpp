@@ -43,6 +43,7 @@ struct chain_place {
   // blocks_sync_lane).
   ref_ptr<class chain_node> lane_frame;
   bool blocks_sync_lane = false;
+  const async_call* call = nullptr;  // for which `blocked` waits, to be compared only; null: another
   ref_ptr<class chain_node>
       above;  // the nearest call above this one that had not ended when it began; null: the root
   ref_ptr<limiter_token>
@@ -50,8 +51,8 @@ struct chain_place {
 
   /// Of a call that a coroutine of `node` makes, or a callable that it awaits.
   static chain_place below(ref_ptr<class chain_node> node);
-  /// A thread waits for it; it is the sync thread of its chain if no call is above this one.
-  void is_blocked_by(lane& thread, bool root);
+  /// A thread waits for `for_call`; it is the sync thread of its chain if no call is above this one.
+  void is_blocked_by(lane& thread, bool root, const async_call* for_call = nullptr);
   /// It leads to other nodes, and keeps them.
   bool hangs() const noexcept { return above || lane_frame || token; }
 };
@@ -176,6 +177,11 @@ public:
   }
 
   const ref_ptr<chain_node>& node() const noexcept { return node_; }
+  /// Leaves an executor that can only be destroyed.
+  ref_ptr<chain_node> take_node() && noexcept {
+    if (tracked_) return node_;
+    return std::move(node_);
+  }
 
   asio::execution_context& query(asio::execution::context_t) const noexcept {
     return node_->context();
@@ -228,5 +234,7 @@ private:
 
 /// The node that `executor` carries; null: none.
 const ref_ptr<chain_node>* find_node(const asio::any_io_executor& executor) noexcept;
+/// The same, but if it is that of one of our loops, the executor can only be destroyed after this.
+ref_ptr<chain_node> take_node(asio::any_io_executor& executor) noexcept;
 
 }  // namespace bothworlds::detail

@@ -83,10 +83,12 @@ void channel_wait::block(const blocking_options& options) {
   if (!pending()) return;
   blocked_thread blocked(thread, *waiter_);
   while (pending()) {
-    if (work* item = blocked.next())
+    if (work* item = blocked.next()) {
       blocked.run(item);
-    else
-      park(deadline);
+      continue;
+    }
+    blocked.sleeps();
+    park(deadline);
   }
 }
 

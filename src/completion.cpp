@@ -43,6 +43,7 @@ bool completion::wait_until(clock::time_point deadline, async_call* waited_for) 
       blocked.run(item);
       continue;
     }
+    blocked.sleeps();
     if (waited_for) waited_for->falls_asleep(nullptr);
     if (deadline == clock::time_point::max())
       mine.parking().park();

@@ -102,6 +102,7 @@ crossing::crossing(const call_options& options) : work(options.where), options_(
 
 crossing::~crossing() {
   if (awaiting_node() || awaiting_foreign() || !debug_mode()) return;
+  if (phase_.load(std::memory_order_relaxed) != phase::pending) return;  // it has arrived
   report_misuse(where(), "a call of sync_to_async was made and never awaited: it has not run",
                 "  fix  co_await what the call returns\n");
 }
@@ -114,8 +115,8 @@ const char* crossing::name() const noexcept {
   return options_.extras ? options_.extras->name : nullptr;
 }
 
-void crossing::prepare(const asio::any_io_executor& awaiting) {
-  prepare_resumption(awaiting, where());
+void crossing::prepare(asio::any_io_executor&& awaiting) {
+  prepare_resumption(std::move(awaiting), where());
   if (options_.on_cancel == cancel_policy::interrupt)
     interruption_ = std::make_unique<interruption>();
   if (options_.extras && options_.extras->limiter)
@@ -123,7 +124,12 @@ void crossing::prepare(const asio::any_io_executor& awaiting) {
   if (call_target* const elsewhere = target()) return elsewhere->check(where());
   const bool on_executor = options_.extras && options_.extras->executor;
   if (on_executor || options_.thread_sensitive) return;
-  pool_ = core_of(options_.pool);
+  if (options_.pool) {
+    kept_pool_ = core_of(*options_.pool);
+    pool_ = kept_pool_.get();
+  } else {
+    pool_ = &default_pool_core();
+  }
   pool_->check_open(where());
 }
 
@@ -192,6 +198,7 @@ void crossing::hand_over(bool on_the_loop) {
     if (awaiting_node()) return awaiting_node()->submit_sensitive(*this);
     return process_lane().push_main(*this);
   }
+  if (on_the_loop && hand_to_caller()) return;
   bool saturated = false;
   if (pool_->submit(*this, on_the_loop, &saturated) == worker_pool_core::admission::caller_runs) {
     if (try_claim()) {
@@ -200,8 +207,34 @@ void crossing::hand_over(bool on_the_loop) {
     }
     return;
   }
-  if (!saturated || !awaiting_node()) return;
-  if (!token_) helper_ = awaiting_node()->helper();
+  if (saturated && awaiting_node()) offer(on_the_loop);
+}
+
+// To the thread that is blocked in the call whose coroutine awaits this, where no worker is free:
+// that coroutine waits for nothing else, so the thread could only wait, too, until this has
+// returned. Not to the chain's sync thread, for which other coroutines may have work.
+bool crossing::hand_to_caller() {
+  const chain_node* const node = awaiting_node().get();
+  if (!node || !awaiting_loop() || options_.on_cancel != cancel_policy::wait) return false;
+  const chain_place& place = node->place();
+  if (!place.call || place.blocks_sync_lane || !place.blocked->has_open_slot(place.call))
+    return false;
+  if (node->sole_wait() != this || pool_->has_free_worker()) return false;
+  queue_.store(queue::none, std::memory_order_release);  // in none that it could wait in for long
+  return place.blocked->put_into_slot(*this, place.call);
+}
+
+// To the thread that is blocked above. If that is the one which drives this loop, here and now, it
+// looks for offers itself when the loop has been idle for a while: nobody has to be told.
+void crossing::offer(bool on_the_loop) {
+  lane* const helper = awaiting_node()->helper();
+  if (!helper) return;
+  loop* const own = awaiting_loop();
+  if (on_the_loop && own && own->is_driven_by(*helper)) {
+    offered_here_ = true;
+    return own->offer_here(*this);
+  }
+  if (!token_) helper_ = helper;
   if (helper_) helper_->push_offer(*this, awaiting_node()->place().epoch);
 }
 
@@ -264,7 +297,8 @@ ref_ptr<limiter_token> crossing::chain_token() const noexcept {
 
 void crossing::arrived(bool resumes) noexcept {
   // A copy of it may still stand in a queue, as an offer or a cancelled call.
-  if (helper_ || withdrawn_) withdraw();
+  if (offered_here_) awaiting_loop()->withdraw_offer(*this);
+  if (helper_ || withdrawn_ || offered_here_) withdraw();
   // An abandoned callable may still be running.
   if (resumes && awaiting_node() && !abandoned_)
     awaiting_node()->values().take_changes(values_.end());
@@ -272,6 +306,7 @@ void crossing::arrived(bool resumes) noexcept {
 
 void crossing::orphaned() noexcept {
   const ref_ptr<crossing> self(this);
+  if (offered_here_) awaiting_loop()->withdraw_offer(*this);
   phase expected = phase::pending;
   phase_.compare_exchange_strong(expected, phase::detached, std::memory_order_acq_rel);
   if (try_claim()) {
@@ -320,6 +355,7 @@ void crossing::abandon() noexcept {
   phase expected = phase::pending;
   if (!phase_.compare_exchange_strong(expected, phase::detached, std::memory_order_acq_rel)) return;
   abandoned_ = true;
+  keeps_node();
   note_abandoned();
   intrusive_ptr_add_ref(this);
   deliver();

@@ -139,6 +139,24 @@ bool lane::push_offer(work& item, std::uint32_t epoch) noexcept {
   return true;
 }
 
+bool lane::put_into_slot(work& item, const async_call* call) noexcept {
+  intrusive_ptr_add_ref(&item);  // of the slot; before the thread may look at it
+  std::uintptr_t seen = slot_for(call);
+  if (!slot_.compare_exchange_strong(seen, reinterpret_cast<std::uintptr_t>(&item) | slot_filled,
+                                     std::memory_order_acq_rel)) {
+    intrusive_ptr_release(&item);
+    return false;
+  }
+  parker_.unpark();
+  return true;
+}
+
+work* lane::close_slot() noexcept {
+  const std::uintptr_t held = slot_.exchange(0, std::memory_order_acq_rel);
+  if ((held & slot_filled) == 0) return nullptr;
+  return reinterpret_cast<work*>(held & ~slot_filled);
+}
+
 void lane::remove(work& item) noexcept {
   {
     const std::lock_guard lock(mutex_);

@@ -9,6 +9,9 @@
 // back when the context is left. A *bound* lane is a thread_bound's: its thread comes with the
 // object, and no other one ever serves it.
 //
+// A thread that sleeps for one call has a slot besides (see open_slot): what that call's coroutine
+// alone waits for may be put there, and runs on the thread that would only wait for it.
+//
 // Four queues:
 //   nested_   work of the chain that is blocked on this thread; served by its innermost frame,
 //   whichever it is main_     (not of a thread's) work of chains that are not on this thread's
@@ -32,9 +35,11 @@
 #include <mutex>
 #include <source_location>
 #include <string>
+#include <utility>
 
 namespace bothworlds::detail {
 
+class async_call;
 class loop;
 class worker_pool_core;
 struct thread_state;
@@ -69,6 +74,12 @@ public:
   bool push_last(work& item) noexcept;
   /// Offers work that a pool has queued. False: the frames that could take it have gone.
   bool push_offer(work& item, std::uint32_t epoch) noexcept;
+  /// Hands work to the thread, if it has opened its slot for `call`: it runs that next, whatever else
+  /// comes. False: it has not, or somebody was faster; nothing has happened.
+  bool put_into_slot(work& item, const async_call* call) noexcept;
+  bool has_open_slot(const async_call* call) const noexcept {
+    return slot_.load(std::memory_order_relaxed) == slot_for(call);
+  }
   /// Takes the work out of whatever queue here it stands in.
   void remove(work& item) noexcept;
   /// Makes the thread look again at what it waits for.
@@ -100,6 +111,20 @@ public:
   /// The next piece of work, claimed, for serve(); null: none.
   work* take_nested() noexcept { return has_nested() ? take(nested_) : nullptr; }
   work* take_offer() noexcept { return take(offers_); }
+  /// It is about to sleep until `call` has ended, with nothing else to do.
+  void open_slot(const async_call* call) noexcept {
+    slot_.store(slot_for(call), std::memory_order_release);
+  }
+  bool slot_is_filled() const noexcept {
+    return (slot_.load(std::memory_order_acquire) & slot_filled) != 0;
+  }
+  /// It has woken. Work, with a reference and not claimed: it is to run that before all else.
+  work* close_slot() noexcept;
+  /// Waits a little where that has paid before; see short_wait.
+  template <class Ready>
+  bool wait_a_little(Ready&& ready) noexcept {
+    return short_wait_(std::forward<Ready>(ready));
+  }
   parker& parking() noexcept { return parker_; }
   /// The loop in whose epoll this thread sleeps, if it does: who wakes the thread must wake that
   /// loop.
@@ -116,6 +141,10 @@ private:
                              boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
                              boost::intrusive::constant_time_size<false>>;
 
+  static constexpr std::uintptr_t slot_filled = 1;
+  static std::uintptr_t slot_for(const async_call* call) noexcept {
+    return reinterpret_cast<std::uintptr_t>(call);
+  }
   static constexpr unsigned epoch_shift = 32;
   static std::uint32_t open_in(std::uint64_t frames) noexcept {
     return static_cast<std::uint32_t>(frames);
@@ -153,6 +182,10 @@ private:
       nullptr;  // mutex_; this and the next two: the call that was taken last
   std::source_location running_where_;
   std::int64_t running_since_ = 0;  // 0: none of a dedicated lane's
+  // 0: closed. A call's address: open for what that call waits for, and whoever exchanges it for an
+  // item's, with slot_filled, has handed that over. The thread opens and closes it.
+  std::atomic<std::uintptr_t> slot_{0};
+  short_wait short_wait_;  // the thread
   parker parker_;
 };
 

@@ -16,9 +16,11 @@
 namespace bothworlds::detail {
 namespace {
 
-// Ends the queue of arrivals of a closed loop.
+// Stand in place of the queue of arrivals: of a closed loop; of one whose driver sleeps, or is about
+// to.
 void never_run(loop_op*, bool) noexcept {}
 loop_op closed_mark(&never_run);
+loop_op sleep_mark(&never_run);
 
 /// Hands out one block of memory, for the one operation that Asio keeps in it at a time.
 template <class T>
@@ -88,20 +90,36 @@ bool loop::push_here(loop_op& op) noexcept {
 
 bool loop::push(loop_op& op) noexcept {
   if (turns_here()) return push_here(op);
-  // Held until the driver is awake: what is pushed may be the last to own the loop.
+  loop_op* newest = arrivals_.load(std::memory_order_relaxed);
+  while (newest != &sleep_mark) {
+    if (newest == &closed_mark) return false;
+    op.next_ = newest;
+    // From here on the loop may be gone: what is pushed may be the last to own it.
+    if (arrivals_.compare_exchange_weak(newest, &op, std::memory_order_release,
+                                        std::memory_order_relaxed))
+      return true;
+  }
+  return push_and_wake(op);
+}
+
+bool loop::push_and_wake(loop_op& op) noexcept {
   const ref_ptr<loop> self(this);
   loop_op* newest = arrivals_.load(std::memory_order_relaxed);
   do {
     if (newest == &closed_mark) return false;
-    op.next_ = newest;
-  } while (!arrivals_.compare_exchange_weak(newest, &op, std::memory_order_seq_cst,
+    op.next_ = newest == &sleep_mark ? nullptr : newest;
+  } while (!arrivals_.compare_exchange_weak(newest, &op, std::memory_order_acq_rel,
                                             std::memory_order_relaxed));
-  wake();
+  if (newest == &sleep_mark) wake_driver();
   return true;
 }
 
+// Who pushes takes the mark away, and wakes the driver: then nobody else has to.
 void loop::wake() noexcept {
-  if (!sleeping_.load(std::memory_order_seq_cst)) return;
+  if (arrivals_.load(std::memory_order_seq_cst) == &sleep_mark) wake_driver();
+}
+
+void loop::wake_driver() noexcept {
   // Asio goes on using the io_context after what was posted may have run, and the loop may be
   // closed by then.
   const std::lock_guard lock(wake_mutex_);
@@ -191,6 +209,7 @@ bool loop::help_out() noexcept {
 
 void loop::take_arrivals() noexcept {
   loop_op* newest = arrivals_.exchange(nullptr, std::memory_order_acq_rel);
+  if (newest == &sleep_mark) return;  // a handler runs in sleep()
   loop_op* oldest = nullptr;
   while (newest) {
     loop_op* const older = newest->next_;
@@ -217,12 +236,12 @@ loop_op* loop::next_ready() noexcept {
   return op;
 }
 
-void loop::turn(const driver& until) noexcept {
+bool loop::turn(const driver& until) noexcept {
   const turning_scope scope(*this, this_thread_state());
-  run_handlers(until);
+  return run_handlers(until);
 }
 
-void loop::run_handlers(const driver& until) noexcept {
+bool loop::run_handlers(const driver& until) noexcept {
   constexpr int queue_batch = 64;  // then Asio gets its turn, so that neither starves the other
   for (;;) {
     for (int count = 0; count < queue_batch; ++count) {
@@ -230,16 +249,27 @@ void loop::run_handlers(const driver& until) noexcept {
       if (!op) break;
       begins_step();
       op->run_(op, true);
-      if (until.should_leave()) return;
+      if (until.should_leave()) return false;
     }
-    if (until.should_leave()) return;
+    if (until.should_leave()) return false;
     const std::size_t handled = poll_asio();
     if (handled != 0 || ready_ || has_arrivals()) continue;
-    if (until.should_leave()) return;
+    if (until.should_leave()) return false;
     if (!in_flight_.empty() && short_wait_([&] { return has_arrivals() || until.should_leave(); }))
       continue;
-    if (!sleep(until)) return;
+    if (!sleep(until)) return true;
   }
+}
+
+work* loop::take_offer() noexcept {
+  while (!offers_.empty()) {
+    work& item = offers_.front();
+    offers_.pop_front();
+    if (!item.try_claim()) continue;
+    intrusive_ptr_add_ref(&item);
+    return &item;
+  }
+  return nullptr;
 }
 
 std::size_t loop::poll_asio() noexcept {
@@ -268,18 +298,21 @@ bool loop::sleep(const driver& until) noexcept {
   trim_residents();
   rests();
   until.about_to_sleep(*this);
-  sleeping_.store(true, std::memory_order_seq_cst);
-  if (!has_arrivals() && !until.should_leave()) {
+  loop_op* seen = nullptr;
+  if (arrivals_.compare_exchange_strong(seen, &sleep_mark, std::memory_order_seq_cst)) {
     try {
-      if (until.could_help())
+      if (until.should_leave())
+        ;  // woken before it slept
+      else if (until.could_help())
         useful = io_->run_one_for(help_after) == 0;
       else
         io_->run_one();
     } catch (...) {
       report_unhandled("a handler on a loop of async_to_sync");
     }
+    seen = &sleep_mark;
+    arrivals_.compare_exchange_strong(seen, nullptr, std::memory_order_relaxed);
   }
-  sleeping_.store(false, std::memory_order_relaxed);
   until.woke_up();
   return !(useful && until.could_help() && !has_arrivals());
 }

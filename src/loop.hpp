@@ -21,6 +21,7 @@
 
 #include <bothworlds/detail/loop_op.hpp>
 #include <bothworlds/detail/suspension.hpp>
+#include <bothworlds/detail/work.hpp>
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -89,10 +90,11 @@ public:
 
   /// Whether the calling thread is the driver, inside turn().
   bool turns_here() const noexcept;
-  /// Runs handlers until `until` says so.
-  void turn(const driver& until) noexcept;
+  /// Runs handlers until `until` says so. True: it has been idle for a while, and this thread could
+  /// help elsewhere.
+  bool turn(const driver& until) noexcept;
   /// The same, inside a turning_scope of the caller's.
-  void run_handlers(const driver& until) noexcept;
+  bool run_handlers(const driver& until) noexcept;
   /// Starts `call` on a resident coroutine; takes the coroutine's reference.
   void start(async_call& call) noexcept;
   void track(suspension& op) noexcept {
@@ -104,6 +106,21 @@ public:
     in_flight_.erase(in_flight_.iterator_to(op));
     op.node_->has_awaited(op);
   }
+  /// Whether the calling thread, the driver, is that of `thread`, and owns this loop.
+  bool is_driven_by(const lane& thread) const noexcept {
+    return &thread == &owner_ && role_.load(std::memory_order_relaxed) == role::owner;
+  }
+  /// Calls of this loop that stand in a pool's queue, and which its owner may run when it has
+  /// nothing better to do. They are taken back before they are destroyed.
+  void offer_here(work& item) noexcept { offers_.push_back(item); }
+  void withdraw_offer(work& item) noexcept {
+    if (item.lane_hook_.is_linked()) offers_.erase(offers_.iterator_to(item));
+  }
+  bool has_offers() const noexcept { return !offers_.empty(); }
+  /// The next of them, claimed, for serve(); null: none.
+  work* take_offer() noexcept;
+  /// The calls that they belong to have ended.
+  void forget_offers() noexcept { offers_.clear(); }
   /// Reports what calls that have ended have left behind.
   void tell_leftovers() const noexcept;
   void keep_resident(resident& idle) noexcept;
@@ -133,16 +150,23 @@ private:
                                     &suspension::in_flight_hook_>,
       boost::intrusive::constant_time_size<false>>;
 
+  using offers = boost::intrusive::list<
+      work, boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
+      boost::intrusive::constant_time_size<false>>;
+
   ~loop() override;
   bool push_here(loop_op& op) noexcept;
+  bool push_and_wake(loop_op& op) noexcept;
+  void wake_driver() noexcept;
   void append(loop_op& op) noexcept {
     op.next_ = nullptr;
     *std::exchange(ready_end_, &op.next_) = &op;
   }
   void take_arrivals() noexcept;
   loop_op* next_ready() noexcept;
+  /// While the driver is awake.
   bool has_arrivals() const noexcept {
-    return arrivals_.load(std::memory_order_seq_cst) != nullptr;
+    return arrivals_.load(std::memory_order_relaxed) != nullptr;
   }
   void begins_step() noexcept { step_.store((step() | 1) + 2, std::memory_order_relaxed); }
   void rests() noexcept { step_.store((step() | 1) + 1, std::memory_order_relaxed); }
@@ -162,9 +186,9 @@ private:
   std::optional<asio::io_context> io_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
   std::atomic<role> role_{role::nobody};
-  std::atomic<loop_op*> arrivals_{
-      nullptr};                           // any thread pushes, newest first; the driver takes all
-  std::atomic<bool> sleeping_{false};     // the driver, before it sleeps in Asio; any thread reads
+  // Any thread pushes, newest first; the driver takes all. It leaves a mark there before it sleeps
+  // in Asio: who finds that has to wake it.
+  std::atomic<loop_op*> arrivals_{nullptr};
   std::mutex wake_mutex_;                 // held while somebody posts a wake-up
   bool closed_ = false;                   // wake_mutex_
   std::atomic<bool> wake_posted_{false};  // a wake-up is in Asio's queue: wake_storage_ is taken
@@ -176,6 +200,7 @@ private:
   loop_memory memory_;               // driver
   short_wait short_wait_;            // driver: for calls that are about to come back
   suspensions in_flight_;            // driver: coroutines of this loop wait in them
+  offers offers_;                    // driver
   resident* idle_resident_ = nullptr;  // driver: the latest, linked to those before it; own themselves
   std::size_t idle_residents_ = 0;   // driver
   bool place_kept_ = false;          // driver

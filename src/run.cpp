@@ -56,7 +56,7 @@ private:
                        name_of_signal(signal()) +
                        ": the program ends with this still running\n  main       " +
                        describe(main_.where()) + "\n" + describe_live_tasks();
-    for (const leftover& each : core_of(nullptr)->running())
+    for (const leftover& each : default_pool_core().running())
       text += "  callable   " + each.name + ", for " + in_seconds(each.running_for) + "\n";
     std::fputs(text.c_str(), stderr);
     std::fflush(stderr);

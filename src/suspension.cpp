@@ -14,10 +14,6 @@ suspension::suspension() noexcept : loop_op(&resumed) {}
 
 suspension::~suspension() = default;
 
-loop* suspension::awaiting_loop() const noexcept {
-  return node_ ? node_->own_loop().get() : nullptr;
-}
-
 // In a forked child the parent's loop may not be touched: at the fork its locks may have been held
 // by threads that do not exist here.
 void suspension::refuse_in_child(std::source_location where) {
@@ -29,20 +25,36 @@ void suspension::refuse_in_child(std::source_location where) {
 void suspension::prepare_resumption(const asio::any_io_executor& awaiting,
                                     std::source_location where) {
   if (const ref_ptr<chain_node>* node = find_node(awaiting)) node_ = *node;
+  loop_ = node_ ? node_->own_loop().get() : nullptr;
+  check_resumption(awaiting, where);
+}
+
+void suspension::prepare_resumption(asio::any_io_executor&& awaiting, std::source_location where) {
+  node_ = take_node(awaiting);
+  loop_ = node_ ? node_->own_loop().get() : nullptr;
+  if (!loop_) return prepare_resumption(std::as_const(awaiting), where);
+  check_resumption(awaiting, where);
+}
+
+void suspension::check_resumption(const asio::any_io_executor& awaiting,
+                                  std::source_location where) {
   const loop* const own = awaiting_loop();
   if (own && own->is_of_parent_process()) refuse_in_child(where);
   if (!own) foreign_ = new foreign_awaiter(awaiting, where);
 }
 
-void suspension::suspend(continuation resume, asio::cancellation_slot slot) noexcept {
+void suspension::suspend(continuation&& resume, asio::cancellation_slot slot) noexcept {
+  resume_ = std::move(resume);
+  loop* const own = awaiting_loop();
+  // What resumes the coroutine, whose frame owns this, is this very loop, so not before this has
+  // returned.
+  if (own && own->turns_here()) return enter(slot);
   // The operation may end, and everybody else let go of this, before begin() has returned.
   const ref_ptr<const ref_counted> self(&counted());
-  resume_ = std::move(resume);
   try {
-    loop* const own = awaiting_loop();
     // A coroutine may have hopped to another executor's thread: what belongs to its loop is done on
     // its loop.
-    if (own && !own->turns_here())
+    if (own)
       return own->execute(*node_, continuation([self, this, slot] { enter(slot); }), false);
   } catch (...) {
     return begin_failed();
@@ -64,9 +76,8 @@ void suspension::enter(asio::cancellation_slot slot) noexcept {
 
 void suspension::deliver() noexcept {
   if (foreign_) return ref_ptr<foreign_awaiter>(foreign_)->post(this);
-  // The loop cannot go away meanwhile: the node belongs to this reference until it is pushed.
-  const ref_ptr<loop> own = node_->own_loop();
-  if (!own->push(*this)) undeliverable();
+  // The loop cannot go away before it is pushed: until then the node belongs to this reference.
+  if (!loop_->push(*this)) undeliverable();
 }
 
 // The continuation is not touched: it goes, or has gone, in orphaned(), on another thread.
@@ -78,10 +89,11 @@ void suspension::undeliverable() noexcept {
 void suspension::arrive(bool resumes) {
   ref_ptr<const ref_counted> self(&counted(), false);
   // A foreign context has let go of it already.
-  if (!foreign_) node_->own_loop()->untrack(*this);
+  if (!foreign_) loop_->untrack(*this);
   arrived(resumes);
   continuation resume = std::move(resume_);
-  const ref_ptr<chain_node> node = node_;
+  // Held while the coroutine runs, which may end, and everything of its chain with it.
+  const ref_ptr<chain_node> node = resumes && !keeps_node_ ? std::move(node_) : node_;
   // Let go first: the coroutine may run to its end in there, and look who still holds its chain.
   self.reset();
   if (!resumes) return;

@@ -29,8 +29,10 @@ worker_pool& default_worker_pool() {
   return pool.get();
 }
 
-detail::ref_ptr<detail::worker_pool_core> detail::core_of(worker_pool* pool) {
-  return (pool ? *pool : default_worker_pool()).core_;
+const detail::ref_ptr<detail::worker_pool_core>& detail::core_of(const worker_pool& pool) noexcept {
+  return pool.core_;
 }
+
+detail::worker_pool_core& detail::default_pool_core() { return *core_of(default_worker_pool()); }
 
 }  // namespace bothworlds

@@ -96,7 +96,7 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   if (fork_generation_ != fork_generation()) check_open(item.where());
   std::unique_lock lock(mutex_);
   if (closed_) throw closed_error(item.where());
-  const std::size_t queued = queued_.load(std::memory_order_relaxed);
+  const std::size_t queued = queue_.size();
   const std::size_t free_workers = searching_ + idle_.size();
   // A free worker takes its item at once: only what has to wait counts against the limit.
   if (queued >= free_workers && queued - free_workers >= options_.queue_limit && !may_grow()) {
@@ -111,7 +111,7 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   intrusive_ptr_add_ref(&item);
   item.in_pool_.store(true, std::memory_order_relaxed);
   queue_.push_back(item);
-  queued_.store(queued + 1, std::memory_order_release);
+  called_.store(true, std::memory_order_relaxed);
   // Somebody looks for each of the items before this one, and there is one more who does, or will
   // be woken to.
   if (queued < free_workers) {
@@ -149,7 +149,6 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
       return admission::queued;
     }
     queue_.erase(queue_.iterator_to(item));
-    queued_.fetch_sub(1, std::memory_order_relaxed);
     // Others may have been queued meanwhile, trusting that this thread would start.
     if (threads_ == 0) refuse_queue(lock, why);
     lock.unlock();
@@ -162,6 +161,15 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
         "worker_pool_options::stack_size\n");
   }
   return admission::queued;
+}
+
+// Who has called this worker is about to let go of the mutex: to sleep for that would cost more.
+void worker_pool_core::lock_soon(std::unique_lock<std::mutex>& lock) const noexcept {
+  for (int round = 0; round < 64; ++round) {
+    if (lock.try_lock()) return;
+    cpu_relax();
+  }
+  lock.lock();
 }
 
 bool worker_pool_core::wake_idle_worker() noexcept {
@@ -293,7 +301,6 @@ work* worker_pool_core::next(pool_worker& self, std::unique_lock<std::mutex>& lo
       work* item = &queue_.front();
       queue_.pop_front();
       item->in_pool_.store(false, std::memory_order_relaxed);
-      queued_.store(queued_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
       if (item->try_claim()) {
         stop_searching(self);
         return item;
@@ -343,9 +350,12 @@ bool worker_pool_core::wait_for_work(pool_worker& self, std::unique_lock<std::mu
   if (!spinning_) {
     if (!std::exchange(self.searching_, true)) ++searching_;
     spinning_ = true;
+    called_.store(false, std::memory_order_relaxed);
     lock.unlock();
-    short_wait_([this] { return queued_.load(std::memory_order_acquire) != 0; });
-    lock.lock();
+    if (short_wait_([this] { return called_.load(std::memory_order_relaxed); }))
+      lock_soon(lock);
+    else
+      lock.lock();
     spinning_ = false;
     if (!queue_.empty() || closed_) return true;
   }
@@ -375,7 +385,6 @@ void worker_pool_core::remove(work& item) noexcept {
     const std::lock_guard lock(mutex_);
     if (!item.pool_hook_.is_linked()) return;
     queue_.erase(queue_.iterator_to(item));
-    queued_.fetch_sub(1, std::memory_order_relaxed);
   }
   intrusive_ptr_release(&item);
 }
@@ -396,10 +405,11 @@ void worker_pool_core::add_counted_worker(pool_worker* rested) noexcept {
   }
 }
 
-void worker_pool_core::ensure_worker() noexcept {
+void worker_pool_core::worker_blocks() noexcept {
   pool_worker* rested = nullptr;
   {
     const std::lock_guard lock(mutex_);
+    ++blocked_;
     if (!wants_worker()) return;
     rested = count_worker();
   }
@@ -411,13 +421,15 @@ bool worker_pool_core::may_add_worker() const noexcept {
   return may_grow();
 }
 
+bool worker_pool_core::has_free_worker() const noexcept {
+  const std::lock_guard lock(mutex_);
+  if (closed_) return true;  // who calls submit() hears so
+  return queue_.size() < searching_ + idle_.size() ||
+         (threads_ < options_.soft_limit && may_grow());
+}
+
 void pool_worker::blocks() noexcept {
-  if (blocks_++ != 0) return;
-  {
-    const std::lock_guard lock(pool_.mutex_);
-    ++pool_.blocked_;
-  }
-  pool_.ensure_worker();
+  if (blocks_++ == 0) pool_.worker_blocks();
 }
 
 void pool_worker::resumes() noexcept {
@@ -443,7 +455,6 @@ void worker_pool_core::refuse_queue(std::unique_lock<std::mutex>& lock,
   while (!queue_.empty()) {
     work* item = &queue_.front();
     queue_.pop_front();
-    queued_.fetch_sub(1, std::memory_order_relaxed);
     lock.unlock();
     refuse_or_release(*item, why);
     lock.lock();
@@ -462,7 +473,6 @@ void worker_pool_core::refuse_hopeless(std::unique_lock<std::mutex>& lock,
     if (found == queue_.end()) return;
     work& item = *found;
     queue_.erase(found);
-    queued_.fetch_sub(1, std::memory_order_relaxed);
     lock.unlock();
     refuse_or_release(item, why);
     lock.lock();

@@ -82,11 +82,11 @@ public:
   void check_open(std::source_location where) const;
   /// Takes an item out of the queue if it still stands there.
   void remove(work& item) noexcept;
-  /// Called when offers of queued items have been taken back: they need a worker after all.
-  void ensure_worker() noexcept;
-
   /// True if one more worker may be started now.
   bool may_add_worker() const noexcept;
+  /// Whether a call that is submitted now finds a worker, without one being added for another that
+  /// is blocked; or hears that the pool is shut down.
+  bool has_free_worker() const noexcept;
 
   void note_abandoned() noexcept { abandoned_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -125,6 +125,7 @@ private:
   bool wants_worker() const noexcept;
   bool has_threads() const noexcept { return threads_ + ending_ + resting_.size() != 0; }
   bool wake_idle_worker() noexcept;
+  void lock_soon(std::unique_lock<std::mutex>& lock) const noexcept;
   /// One more worker counts from now on, for add_counted_worker(). Null: a thread has to be started
   /// for it; else the one that comes has rested.
   pool_worker* count_worker() noexcept;
@@ -133,6 +134,7 @@ private:
   void uncount_worker() noexcept;
 
   // Without mutex_.
+  void worker_blocks() noexcept;
   void start_worker();
   void add_counted_worker(pool_worker* rested) noexcept;
   void work_loop(std::list<boost::thread>::iterator handle) noexcept;
@@ -149,30 +151,34 @@ private:
   const std::uint32_t fork_generation_;
   asio::execution_context context_;
   std::mutex starting_mutex_;  // a thread's handle is stored before the thread goes on
-  mutable std::mutex mutex_;
   std::condition_variable all_left_;
-  work_queue queue_;
-  idle_stack idle_;
   idle_stack resting_;  // workers that have left and may come back
   worker_list all_;
   std::list<boost::thread> handles_;   // of all_ and resting_, and of those that end
   std::list<boost::thread> finished_;  // left since closed_: to be joined by shutdown()
-  std::size_t threads_ = 0;            // workers: those that have not left, with those on their way
-  std::size_t ending_ = 0;             // threads that have rested in vain, until they have ended
-  std::size_t blocked_ = 0;            // of them, blocked in a bridge
-  std::size_t searching_ = 0;          // of them, spinning or woken: about to look at the queue
-  bool spinning_ = false;              // one of those waits in short_wait_
-  short_wait short_wait_;              // whoever has set spinning_
   unsigned names_ = 0;                 // how many were ever named
-  std::uint64_t completed_ = 0;
   std::uint64_t compensations_ = 0;
-  std::atomic<bool> closed_{false};          // mutex_ to write, for good
-  std::atomic<std::size_t> queued_{0};       // mutex_ to write; a spinning worker reads
   std::atomic<std::uint64_t> abandoned_{0};  // any thread
+
+  // What every call goes through stands together: between two CPUs it travels line by line.
+  static constexpr std::size_t cache_line = 64;
+  alignas(cache_line) mutable std::mutex mutex_;
+  std::atomic<bool> called_{false};  // mutex_ to write: something was queued; who spins reads
+  std::atomic<bool> closed_{false};  // mutex_ to write, for good
+  bool spinning_ = false;            // one of those that search waits in short_wait_
+  work_queue queue_;
+  idle_stack idle_;
+  std::size_t threads_ = 0;    // workers: those that have not left, with those on their way
+  std::size_t ending_ = 0;     // threads that have rested in vain, until they have ended
+  std::size_t blocked_ = 0;    // of threads_, blocked in a bridge
+  std::size_t searching_ = 0;  // of them, spinning or woken: about to look at the queue
+  std::uint64_t completed_ = 0;
+  short_wait short_wait_;  // whoever has set spinning_
 };
 
-/// The core of `pool`, or of the default pool if that is null.
-ref_ptr<worker_pool_core> core_of(worker_pool* pool);
+const ref_ptr<worker_pool_core>& core_of(const worker_pool& pool) noexcept;
+/// That of the default pool, which is never destroyed.
+worker_pool_core& default_pool_core();
 
 /// A coarse, cheap clock in nanoseconds, for ages in reports.
 std::int64_t coarse_now() noexcept;

@@ -22,7 +22,7 @@ namespace asio = boost::asio;
 class worker_pool;
 namespace detail {
 class worker_pool_core;
-ref_ptr<worker_pool_core> core_of(worker_pool* pool);
+const ref_ptr<worker_pool_core>& core_of(const worker_pool& pool) noexcept;
 }  // namespace detail
 
 /// A queue length, or a limit, without a bound.
@@ -110,7 +110,8 @@ public:
   std::vector<leftover> shutdown(std::chrono::steady_clock::duration patience);
 
 private:
-  friend detail::ref_ptr<detail::worker_pool_core> detail::core_of(worker_pool* pool);
+  friend const detail::ref_ptr<detail::worker_pool_core>& detail::core_of(
+      const worker_pool& pool) noexcept;
   detail::ref_ptr<detail::worker_pool_core> core_;
 };
 

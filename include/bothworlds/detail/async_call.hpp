@@ -40,6 +40,7 @@ namespace bothworlds::detail {
 
 namespace asio = boost::asio;
 
+class blocked_thread;
 class chain_node;
 struct chain_place;
 class crossing;
@@ -172,7 +173,7 @@ private:
   void start_on(const ref_ptr<chain_node>& node);
   void wait(thread_state& thread, loop* owned, std::optional<turning_scope>* turning = nullptr);
   static void leave(loop& home) noexcept;
-  void park(lane& where);
+  void park(lane& where, blocked_thread& blocked);
   bool pending() const noexcept {
     return outcome_.load(std::memory_order_seq_cst) == outcome::pending;
   }

@@ -89,11 +89,11 @@ public:
   /// Finds out where the awaiting coroutine runs and where the callable is to run. On the awaiting
   /// thread, before anything has been published. Throws error (pool_closed, forked_child, …) and
   /// std::bad_alloc.
-  void prepare(const asio::any_io_executor& awaiting);
+  void prepare(asio::any_io_executor&& awaiting);
 
   /// Publishes the call; `resume` is called on the awaiting loop once the result is there. On the
   /// awaiting thread, after prepare(), once.
-  void start(continuation resume, asio::cancellation_slot slot) noexcept {
+  void start(continuation&& resume, asio::cancellation_slot slot) noexcept {
     suspend(std::move(resume), slot);
   }
 
@@ -154,6 +154,8 @@ private:
   lane& queue_lane() const noexcept;
   void dispatch();
   void hand_over(bool on_the_loop);
+  void offer(bool on_the_loop);
+  bool hand_to_caller();
   void complete() noexcept;
   ref_ptr<crossing> finish() noexcept;
   ref_ptr<crossing> give_token_back() noexcept;
@@ -163,24 +165,29 @@ private:
   void abandon() noexcept;
   void cancel_inner(asio::cancellation_type type) noexcept;
 
-  const call_options options_;
-  ref_ptr<worker_pool_core>
-      pool_;  // set by prepare(), then constant; null: it does not run on a pool
-  ref_ptr<limiter_token>
-      token_;  // set by prepare(), its own; dispatch() may take one of a call above instead
+  worker_pool_core* pool_ =
+      nullptr;  // set by prepare(), then constant; null: it does not run on a pool
+  ref_ptr<worker_pool_core> kept_pool_;  // the same; null: the default pool, which stays
   ref_ptr<lane> helper_;  // dispatch(), then constant; where this may stand as an offer
-  std::unique_ptr<interruption> interruption_;  // likewise; only with cancel_policy::interrupt
-  value_cell values_;              // the awaiting loop until it is queued; then with failure_
-  std::exception_ptr failure_;     // who runs it, then the awaiting loop
   blocked_call* inner_ = nullptr;  // inner_mutex_; kept alive by the thread that waits for it
   asio::cancellation_type undelivered_ = asio::cancellation_type::none;  // inner_mutex_
   spin_mutex inner_mutex_;
-  std::atomic<phase> phase_{phase::pending};
   std::atomic<queue> queue_{queue::none};  // dispatch()
-  bool interrupted_ = false;               // who runs it
-  bool runs_on_loop_ = false;              // set before it runs
   bool withdrawn_ = false;                 // the awaiting loop
+  bool offered_here_ = false;              // likewise: it stands among that loop's own offers
   bool abandoned_ = false;                 // the awaiting loop
+  // What follows, and the callable and its result, is what the thread that runs it looks at: all
+  // else stays where it is.
+  const call_options options_;
+  ref_ptr<limiter_token>
+      token_;  // set by prepare(), its own; dispatch() may take one of a call above instead
+  std::unique_ptr<interruption>
+      interruption_;  // set by prepare(), then constant; only with cancel_policy::interrupt
+  std::atomic<phase> phase_{phase::pending};
+  bool interrupted_ = false;    // who runs it
+  bool runs_on_loop_ = false;   // set before it runs
+  value_cell values_;           // the awaiting loop until it is queued; then with failure_
+  std::exception_ptr failure_;  // who runs it, then the awaiting loop
 };
 
 }  // namespace bothworlds::detail

@@ -77,7 +77,7 @@ struct start_offload {
     const asio::cancellation_slot slot = asio::get_associated_cancellation_slot(handler);
     std::exception_ptr refused;
     try {
-      call->prepare(executor);
+      call->prepare(asio::any_io_executor(executor));
     } catch (...) {
       refused = std::current_exception();
     }

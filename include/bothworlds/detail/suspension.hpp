@@ -37,13 +37,15 @@ public:
   /// suspended. Throws std::bad_alloc; forked_child, made at `where`, where the coroutine's loop is
   /// the parent process's.
   void prepare_resumption(const asio::any_io_executor& awaiting, std::source_location where);
+  /// The same, and keeps what the executor holds instead of counting it once more.
+  void prepare_resumption(asio::any_io_executor&& awaiting, std::source_location where);
 
   /// Keeps `resume`, lets the loop know of it, then begins the operation. On the coroutine's
   /// thread, once.
-  void suspend(continuation resume, asio::cancellation_slot slot) noexcept;
+  void suspend(continuation&& resume, asio::cancellation_slot slot) noexcept;
 
   /// The loop that resumes it. Null: another kind of loop.
-  loop* awaiting_loop() const noexcept;
+  loop* awaiting_loop() const noexcept { return loop_; }
   const ref_ptr<chain_node>& awaiting_node() const noexcept { return node_; }
   const ref_ptr<foreign_awaiter>& awaiting_foreign() const noexcept { return foreign_; }
 
@@ -70,9 +72,12 @@ protected:
   /// fail.
   void deliver() noexcept;
   void drop_continuation() noexcept;
+  /// Before it is delivered, on the awaiting loop: somebody goes on asking for the node.
+  void keeps_node() noexcept { keeps_node_ = true; }
 
 private:
   [[noreturn]] static void refuse_in_child(std::source_location where);
+  void check_resumption(const asio::any_io_executor& awaiting, std::source_location where);
 
   friend class foreign_awaiter;
   friend class foreign_context;
@@ -86,10 +91,12 @@ private:
   void arrive(bool resumes);
   static void resumed(loop_op* op, bool resumes) noexcept;
 
-  continuation resume_;  // the awaiting loop
-  ref_ptr<chain_node>
-      node_;  // set by prepare_resumption(), then constant; null: the coroutine has no chain
+  loop* loop_ = nullptr;  // that of node_, which keeps it; apart, for who delivers
+  continuation resume_;   // the awaiting loop
+  ref_ptr<chain_node> node_;  // set by prepare_resumption(), then constant until it has arrived;
+                              // null: the coroutine has no chain
   ref_ptr<foreign_awaiter> foreign_;  // likewise; null: the awaiting loop is one of ours
+  bool keeps_node_ = false;           // the awaiting loop
   boost::intrusive::list_member_hook<>
       in_flight_hook_;  // the awaiting loop's driver, or the foreign context's mutex
 };
