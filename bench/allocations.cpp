@@ -11,7 +11,7 @@
 namespace {
 
 double allocations_per_call(const bench::entry& what) {
-  constexpr std::size_t least_calls = 2000;
+  constexpr std::size_t least_calls = 20'000;
   const auto subject = what.make();
   const std::size_t rounds = (least_calls + what.calls_per_round - 1) / what.calls_per_round;
   // Warm: every thread that takes part has its caches filled.

@@ -50,13 +50,13 @@ loop_memory::~loop_memory() {
   std::destroy_at(std::launder(reinterpret_cast<thread_info*>(storage_)));
 }
 
-BOTHWORLDS_NOINLINE running_loop_scope::running_loop_scope(loop_memory& memory) noexcept {
+BOTHWORLDS_NOINLINE void running_loop_scope::enter(loop_memory& memory) noexcept {
   static_assert(sizeof(call_stack_access::entry) <= sizeof storage_);
   new (storage_) call_stack_access::entry(
       &our_key(), *std::launder(reinterpret_cast<thread_info*>(memory.storage_)));
 }
 
-BOTHWORLDS_NOINLINE running_loop_scope::~running_loop_scope() {
+BOTHWORLDS_NOINLINE void running_loop_scope::leave() noexcept {
   std::destroy_at(std::launder(reinterpret_cast<call_stack_access::entry*>(storage_)));
 }
 

@@ -20,7 +20,8 @@ namespace bothworlds::detail {
 const void* innermost_running_loop() noexcept;
 
 /// Memory in which Asio recycles coroutine frames and operations while a thread runs one of our
-/// loops. It lives as long as the loop, so that a warm call allocates nothing; the driver owns it.
+/// loops: a few of each kind. It lives as long as the loop, or a node on it, so that a warm call
+/// allocates nothing; the driver owns it.
 class loop_memory {
 public:
   loop_memory();
@@ -30,7 +31,7 @@ public:
 
 private:
   friend class running_loop_scope;
-  alignas(std::max_align_t) std::byte storage_[512];
+  alignas(std::max_align_t) std::byte storage_[256];
 };
 
 using coroutine_frame = boost::asio::detail::awaitable_frame_base<boost::asio::any_io_executor>;
@@ -79,13 +80,22 @@ private:
 /// thread.
 class running_loop_scope {
 public:
-  explicit running_loop_scope(loop_memory& memory) noexcept;
-  ~running_loop_scope();
+  /// Null: it changes nothing.
+  explicit running_loop_scope(loop_memory* memory) noexcept : entered_(memory != nullptr) {
+    if (memory) enter(*memory);
+  }
+  ~running_loop_scope() {
+    if (entered_) leave();
+  }
   running_loop_scope(const running_loop_scope&) = delete;
   running_loop_scope& operator=(const running_loop_scope&) = delete;
 
 private:
-  alignas(std::max_align_t) std::byte storage_[64];
+  BOTHWORLDS_NOINLINE void enter(loop_memory& memory) noexcept;
+  BOTHWORLDS_NOINLINE void leave() noexcept;
+
+  const bool entered_;
+  alignas(std::max_align_t) std::byte storage_[32];
 };
 
 /// The scheduler of an io_context or thread_pool, so that work can be counted and a stop be seen

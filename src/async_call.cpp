@@ -336,9 +336,8 @@ void async_call::park(lane& where, blocked_thread& blocked) {
     thread_record::wakes_up();
     return woken;
   };
-  if (loop_ && where.wait_a_little([&] {
-        return !pending() || where.slot_is_filled() || where.has_nested() || where.has_offers();
-      }))
+  if (loop_ && where.wait_a_little(
+                   [&] { return !pending() || where.slot_is_filled() || where.has_nested(); }))
     return;
   blocked.sleeps();
   if (loop_ && patience_ == never) {

@@ -9,7 +9,8 @@
 
 namespace bothworlds::detail {
 
-chain_node::chain_node(ref_ptr<loop> own) : loop_(std::move(own)) {}
+chain_node::chain_node(ref_ptr<loop> own, std::unique_ptr<loop_memory> memory)
+    : loop_(std::move(own)), memory_(std::move(memory)) {}
 
 chain_node::chain_node(const ref_ptr<foreign_context>& context, const asio::any_io_executor& inner)
     : foreign_(context), inner_(std::in_place, context, inner), scheduler_(foreign_->scheduler()) {}

@@ -24,6 +24,8 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/execution.hpp>
 
+#include <memory>
+
 namespace bothworlds::detail {
 
 namespace asio = boost::asio;
@@ -59,13 +61,16 @@ struct chain_place {
 
 class chain_node final : public ref_counted {
 public:
-  /// On one of our loops.
-  explicit chain_node(ref_ptr<loop> own);
+  /// On one of our loops. `memory`: what its coroutines are made of is recycled for this node alone,
+  /// so that nested calls, each with a node, need nothing from the heap.
+  explicit chain_node(ref_ptr<loop> own, std::unique_ptr<loop_memory> memory = nullptr);
   /// On somebody else's executor. Inside context->with_context().
   chain_node(const ref_ptr<foreign_context>& context, const asio::any_io_executor& inner);
 
   const ref_ptr<loop>& own_loop() const noexcept { return loop_; }
   const ref_ptr<foreign_context>& foreign() const noexcept { return foreign_; }
+  /// Null: that of the loop. The driver, like the loop's.
+  loop_memory* memory() const noexcept { return memory_.get(); }
   /// Of a foreign context, inside with_context() or on its own threads.
   const asio::any_io_executor& inner() const noexcept { return inner_->may_run_now(); }
   asio::execution_context& context() const noexcept;
@@ -145,6 +150,7 @@ private:
   bool reaches_sync_lane() const noexcept;
 
   const ref_ptr<loop> loop_;
+  const std::unique_ptr<loop_memory> memory_;
   const ref_ptr<foreign_context> foreign_;
   std::optional<bound_executor> inner_;  // constant; none on one of our loops
   const scheduler_ref scheduler_;

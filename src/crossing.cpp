@@ -98,9 +98,15 @@ void refuse_empty_callable(const char* bridge, std::source_location where) {
                      "  fix  give it a target before it is called\n");
 }
 
-crossing::crossing(const call_options& options) : work(options.where), options_(options) {}
+crossing::crossing(const call_options& options)
+    : work(options.where),
+      pool_(options.pool ? core_of(*options.pool).get() : nullptr),
+      on_cancel_(options.on_cancel),
+      thread_sensitive_(options.thread_sensitive),
+      extras_(options.extras) {}
 
 crossing::~crossing() {
+  if (keeps_pool_) intrusive_ptr_release(pool_);
   if (awaiting_node() || awaiting_foreign() || !debug_mode()) return;
   if (phase_.load(std::memory_order_relaxed) != phase::pending) return;  // it has arrived
   report_misuse(where(), "a call of sync_to_async was made and never awaited: it has not run",
@@ -112,21 +118,21 @@ blocked_call::~blocked_call() = default;
 ref_counted::~ref_counted() = default;
 
 const char* crossing::name() const noexcept {
-  return options_.extras ? options_.extras->name : nullptr;
+  return extras_ ? extras_->name : nullptr;
 }
 
 void crossing::prepare(asio::any_io_executor&& awaiting) {
   prepare_resumption(std::move(awaiting), where());
-  if (options_.on_cancel == cancel_policy::interrupt)
+  if (on_cancel_ == cancel_policy::interrupt)
     interruption_ = std::make_unique<interruption>();
-  if (options_.extras && options_.extras->limiter)
-    token_ = new limiter_token(options_.extras->limiter, *this, chain_token());
+  if (extras_ && extras_->limiter)
+    token_ = new limiter_token(extras_->limiter, *this, chain_token());
   if (call_target* const elsewhere = target()) return elsewhere->check(where());
-  const bool on_executor = options_.extras && options_.extras->executor;
-  if (on_executor || options_.thread_sensitive) return;
-  if (options_.pool) {
-    kept_pool_ = core_of(*options_.pool);
-    pool_ = kept_pool_.get();
+  const bool on_executor = extras_ && extras_->executor;
+  if (on_executor || thread_sensitive_) return;
+  if (pool_) {
+    intrusive_ptr_add_ref(pool_);
+    keeps_pool_ = true;
   } else {
     pool_ = &default_pool_core();
   }
@@ -185,16 +191,16 @@ void crossing::hand_over(bool on_the_loop) {
     queue_.store(elsewhere->queues_in() ? queue::lane : queue::none, std::memory_order_release);
     return elsewhere->submit(*this, awaiting_node().get());
   }
-  if (options_.extras && options_.extras->executor) {
+  if (extras_ && extras_->executor) {
     queue_.store(queue::executor, std::memory_order_release);
     const ref_ptr<crossing> self(this);
     detail::hand_over current(this);
-    options_.extras->executor.execute(executor_job(*this));
+    extras_->executor.execute(executor_job(*this));
     if (current.failed) executor_job::drop(self);
     return;
   }
-  queue_.store(options_.thread_sensitive ? queue::lane : queue::pool, std::memory_order_release);
-  if (options_.thread_sensitive) {
+  queue_.store(thread_sensitive_ ? queue::lane : queue::pool, std::memory_order_release);
+  if (thread_sensitive_) {
     if (awaiting_node()) return awaiting_node()->submit_sensitive(*this);
     return process_lane().push_main(*this);
   }
@@ -215,7 +221,7 @@ void crossing::hand_over(bool on_the_loop) {
 // returned. Not to the chain's sync thread, for which other coroutines may have work.
 bool crossing::hand_to_caller() {
   const chain_node* const node = awaiting_node().get();
-  if (!node || !awaiting_loop() || options_.on_cancel != cancel_policy::wait) return false;
+  if (!node || !awaiting_loop() || on_cancel_ != cancel_policy::wait) return false;
   const chain_place& place = node->place();
   if (!place.call || place.blocks_sync_lane || !place.blocked->has_open_slot(place.call))
     return false;
@@ -287,7 +293,7 @@ ref_ptr<crossing> crossing::give_token_back() noexcept {
 }
 
 call_target* crossing::target() const noexcept {
-  return options_.extras ? options_.extras->target.get() : nullptr;
+  return extras_ ? extras_->target.get() : nullptr;
 }
 
 ref_ptr<limiter_token> crossing::chain_token() const noexcept {
@@ -325,7 +331,7 @@ void crossing::withdraw() noexcept {
   if (call_target* const elsewhere = target()) elsewhere->withdraw(*this);
   if (pool_) pool_->remove(*this);
   if (helper_) helper_->remove(*this);
-  if (options_.thread_sensitive) queue_lane().remove(*this);
+  if (thread_sensitive_) queue_lane().remove(*this);
 }
 
 void crossing::cancel(asio::cancellation_type type) noexcept {
@@ -337,12 +343,12 @@ void crossing::cancel(asio::cancellation_type type) noexcept {
     return ref_ptr<crossing>(this).detach()->refuse(operation_aborted());
   }
   // First, so that a callable which obeys at once cannot come before it.
-  if (options_.on_cancel == cancel_policy::abandon) abandon();
+  if (on_cancel_ == cancel_policy::abandon) abandon();
   request_stop();
   cancel_inner(type);
   if (interruption_) {
     static const std::function<void()> none;
-    interruption_->fire(options_.extras ? options_.extras->interruptor : none);
+    interruption_->fire(extras_ ? extras_->interruptor : none);
   }
 }
 

@@ -74,6 +74,36 @@ struct queued_function : loop_op {
 
 }  // namespace
 
+/// The call for a helper; kept for the next one. It owns what it needs while it is under way.
+class loop::help final : public work {
+public:
+  help() noexcept : work(std::source_location::current()) {}
+
+  void call(loop& offered) noexcept {
+    renew();
+    offered_ = &offered;
+    owner_ = &offered.owner_;
+  }
+  void run() noexcept override {
+    const ref_ptr<help> self(this, false);
+    const ref_ptr<loop> offered = std::move(offered_);
+    const ref_ptr<lane> owner = std::move(owner_);
+    if (offered->help_out()) owner->wake();
+  }
+  // Only a pool that is shut down refuses, and the thread cache never is; or it has no thread: then
+  // the owner takes the loop back when it wants it.
+  void refuse(std::exception_ptr) noexcept override {
+    const ref_ptr<help> self(this, false);
+    const ref_ptr<loop> offered = std::move(offered_);
+    const ref_ptr<lane> owner = std::move(owner_);
+    offered->helper_comes_.store(false, std::memory_order_seq_cst);
+  }
+
+private:
+  ref_ptr<loop> offered_;
+  ref_ptr<lane> owner_;
+};
+
 loop::loop(lane& owner) : owner_(owner), io_(std::in_place, 1), work_(io_->get_executor()) {}
 
 loop::~loop() = default;
@@ -161,13 +191,18 @@ bool loop::try_drive() noexcept {
 }
 
 void loop::offer() noexcept {
-  role_.store(role::offered, std::memory_order_release);
+  role_.store(role::offered, std::memory_order_seq_cst);
+  // One that is on its way looks after it has said so: it sees this offer, or this sees that it has
+  // come.
+  if (helper_comes_.load(std::memory_order_seq_cst)) return;
+  helper_comes_.store(true, std::memory_order_relaxed);
   try {
-    run_on_library_thread([offered = ref_ptr<loop>(this), owner = ref_ptr<lane>(&owner_)] {
-      if (offered->help_out()) owner->wake();
-    });
+    if (!help_ || help_->owners() != 1) help_ = make_counted<help>();
+    help_->call(*this);
+    thread_cache().submit(*help_, false);
   } catch (...) {
     // No thread to be had: the loop rests until its owner takes it back. Nothing is lost.
+    helper_comes_.store(false, std::memory_order_relaxed);
     role seen = role::offered;
     role_.compare_exchange_strong(seen, role::nobody, std::memory_order_relaxed);
   }
@@ -187,6 +222,7 @@ bool loop::keep_helper() noexcept {
 }
 
 bool loop::help_out() noexcept {
+  helper_comes_.store(false, std::memory_order_seq_cst);
   role seen = role::offered;
   if (!role_.compare_exchange_strong(seen, role::helper, std::memory_order_acquire)) return false;
   struct until_asked_back final : driver {
@@ -300,15 +336,16 @@ bool loop::sleep(const driver& until) noexcept {
   until.about_to_sleep(*this);
   loop_op* seen = nullptr;
   if (arrivals_.compare_exchange_strong(seen, &sleep_mark, std::memory_order_seq_cst)) {
-    try {
-      if (until.should_leave())
-        ;  // woken before it slept
-      else if (until.could_help())
-        useful = io_->run_one_for(help_after) == 0;
-      else
-        io_->run_one();
-    } catch (...) {
-      report_unhandled("a handler on a loop of async_to_sync");
+    // Who wakes this thread by other means than a push does so first and then looks for the mark.
+    if (!until.should_leave()) {
+      try {
+        if (until.could_help())
+          useful = io_->run_one_for(help_after) == 0;
+        else
+          io_->run_one();
+      } catch (...) {
+        report_unhandled("a handler on a loop of async_to_sync");
+      }
     }
     seen = &sleep_mark;
     arrivals_.compare_exchange_strong(seen, nullptr, std::memory_order_relaxed);
@@ -403,7 +440,7 @@ void loop::close() noexcept {
 }
 
 turning_scope::turning_scope(loop& driven, thread_state& thread) noexcept
-    : running_(driven.memory_),
+    : running_(&driven.memory_),
       thread_(thread),
       driven_(driven),
       outer_(std::exchange(thread_.driving, &driven)),

@@ -186,6 +186,9 @@ private:
   std::optional<asio::io_context> io_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
   std::atomic<role> role_{role::nobody};
+  std::atomic<bool> helper_comes_{false};  // the owner sets, the helper clears; seq_cst
+  class help;
+  ref_ptr<help> help_;  // the owner; null: none was needed yet
   // Any thread pushes, newest first; the driver takes all. It leaves a mark there before it sleeps
   // in Asio: who finds that has to wake it.
   std::atomic<loop_op*> arrivals_{nullptr};

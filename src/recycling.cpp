@@ -36,7 +36,7 @@ constexpr std::size_t granule = 64;
 constexpr std::size_t classes = 16;           // blocks of up to 1 KiB
 constexpr std::uint32_t kept_per_class = 64;  // bounds what an idle thread holds on to: 544 KiB
 constexpr std::uint32_t batch_size = kept_per_class / 2;
-constexpr std::uint32_t batches_per_class = 8;  // bounds what the exchange holds on to: 2.2 MiB
+constexpr std::uint32_t batches_per_class = 32;  // bounds what the exchange holds on to: 8.5 MiB
 
 struct free_block {
   free_block* next;

@@ -148,7 +148,8 @@ void coroutine_scope::finish() noexcept {
   call.finish_and_release(node_.leave());
 }
 
-resident::resident(ref_ptr<loop> home) : node_(new chain_node(std::move(home))) {}
+resident::resident(ref_ptr<loop> home)
+    : node_(new chain_node(std::move(home), std::make_unique<loop_memory>())) {}
 
 resident::~resident() = default;
 

@@ -142,7 +142,8 @@ cell_scope::~cell_scope() {
 }
 
 node_scope::node_scope(const chain_node* node, thread_state& thread) noexcept
-    : values_(node ? &node->values() : nullptr, thread),
+    : memory_(node ? node->memory() : nullptr),
+      values_(node ? &node->values() : nullptr, thread),
       thread_(thread),
       outer_(thread_.node) {
   thread_.node = node;

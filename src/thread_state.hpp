@@ -6,6 +6,7 @@
 #pragma once
 
 #include "adapted_step.hpp"
+#include "asio_internals.hpp"
 #include "context_values.hpp"
 
 #include <bothworlds/config.hpp>
@@ -111,6 +112,7 @@ public:
   node_scope& operator=(const node_scope&) = delete;
 
 private:
+  const running_loop_scope memory_;  // the node's, if it has any
   cell_scope values_;
   thread_state& thread_;
   const chain_node* const outer_;

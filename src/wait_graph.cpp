@@ -155,7 +155,7 @@ std::size_t wait_graph::add_crossing(const ref_ptr<crossing>& call) {
     switch (call->queue_.load(std::memory_order_acquire)) {
       case crossing::queue::lane: next = add_lane(call->queue_lane(), *call, waiting); break;
       case crossing::queue::limiter:
-        next = add_limiter(*call->options_.extras->limiter, *call, waiting);
+        next = add_limiter(*call->extras_->limiter, *call, waiting);
         break;
       case crossing::queue::pool: next = add_pool(*call->pool_, *call, waiting); break;
       case crossing::queue::none:

@@ -2,7 +2,8 @@
 //
 // A thread in async_to_sync, the loop that it drives or lends to a helper, and those who push to both.
 //
-//! mirrors src/loop.cpp loop::push loop::wake loop::try_drive loop::offer loop::release loop::ask_back
+//! mirrors src/loop.cpp loop::push loop::push_and_wake loop::wake loop::wake_driver
+//! mirrors src/loop.cpp loop::try_drive loop::offer loop::release loop::ask_back
 //! mirrors src/loop.cpp loop::keep_helper loop::help_out loop::turn loop::sleep loop::close
 //! mirrors src/async_call.cpp async_call::wait async_call::finish
 //! mirrors src/lane.cpp lane::push_nested lane::wake lane::forget_loops
@@ -20,7 +21,8 @@
 //! check  FAR
 //! check  NO_THREADS
 //! check  CLOSES
-//! refute LOOKS_BEFORE_IT_SAYS   the driver says that it sleeps only after its last look at the arrivals
+//! refute LOOKS_BEFORE_IT_SAYS   the driver says that it sleeps only after its last look at what it waits for
+//! refute TAKES_THE_MARK_AWAY_ONLY  who pushes while the driver sleeps does not wake it
 //! refute ASKS_SILENTLY          the helper is asked to give the loop back, but not woken
 //! refute GIVES_BACK_SILENTLY    the helper gives the loop back and does not wake the owner
 //! refute ENDS_SILENTLY          a call that ends on the helper's thread does not wake the one who waits
@@ -44,7 +46,7 @@ chan arrivals = [6] of { byte };
 byte arrived;              // length of arrivals
 bool closed;               // closed_mark stands in it
 
-bool sleeping;             // sleeping_
+bool sleeping;             // sleep_mark stands in their place
 bool wake_mutex, posted, io_closed;
 byte asio;                 // handlers that are ready
 bool io_alive = true;
@@ -70,28 +72,31 @@ byte refusals = 0;
 inline lock(mutex)   { atomic { !mutex -> mutex = true } }
 inline unlock(mutex) { mutex = false }
 
+inline wake_driver() {
+#ifdef CLOSES
+#ifndef CLOSES_UNDER_WAKER
+  lock(wake_mutex);
+#endif
+  if
+  :: io_closed || posted
+  :: !io_closed && !posted ->
+     posted = true;
+     assert(io_alive);
+     asio++;
+     assert(io_alive)  // the handler may have run, and Asio is still at it
+  fi;
+#ifndef CLOSES_UNDER_WAKER
+  unlock(wake_mutex)
+#endif
+#else
+  atomic { if :: posted :: !posted -> posted = true; asio++ fi }
+#endif
+}
+
 inline wake_loop() {
   if
   :: !sleeping
-  :: sleeping ->
-#ifdef CLOSES
-#ifndef CLOSES_UNDER_WAKER
-     lock(wake_mutex);
-#endif
-     if
-     :: io_closed || posted
-     :: !io_closed && !posted ->
-        posted = true;
-        assert(io_alive);
-        asio++;
-        assert(io_alive)  // the handler may have run, and Asio is still at it
-     fi;
-#ifndef CLOSES_UNDER_WAKER
-     unlock(wake_mutex)
-#endif
-#else
-     atomic { if :: posted :: !posted -> posted = true; asio++ fi }
-#endif
+  :: sleeping -> wake_driver()
   fi
 }
 
@@ -122,8 +127,11 @@ inline wake_owner() {
 
 inline push(op) {
   if
-  :: atomic { !closed -> arrivals ! op; arrived++ };
-     wake_loop()
+  :: atomic { !closed && !sleeping -> arrivals ! op; arrived++ }
+  :: atomic { !closed && sleeping -> arrivals ! op; arrived++; sleeping = false };
+#ifndef TAKES_THE_MARK_AWAY_ONLY
+     wake_driver()
+#endif
   :: atomic { closed -> assert(op == LATE_DONE); late++ }
   fi
 }
@@ -166,21 +174,23 @@ inline sleep(mine) {
   bool stays = true;
 #ifdef LOOKS_BEFORE_IT_SAYS
   should_leave(mine, leave);
-  stays = (!leave && arrived == 0);
+  stays = !leave;
 #endif
   if :: mine -> sleeping_in = true :: else fi;
-  sleeping = true;
-#ifndef LOOKS_BEFORE_IT_SAYS
-  stays = (arrived == 0);
-  should_leave(mine, leave);
-  stays = stays && !leave;
-#endif
   if
-  :: stays ->
-     atomic { asio > 0 -> asio--; posted = false }
-  :: !stays
+  :: atomic { arrived == 0 -> sleeping = true };
+#ifndef LOOKS_BEFORE_IT_SAYS
+     should_leave(mine, leave);
+     stays = !leave;
+#endif
+     if
+     :: stays ->
+        atomic { asio > 0 -> asio--; posted = false }
+     :: !stays
+     fi;
+     sleeping = false
+  :: arrived != 0
   fi;
-  sleeping = false;
   if :: mine -> sleeping_in = false :: else fi;
   stays = false
 }

@@ -4,7 +4,7 @@
 // leaves, and whose thread rests then and may come back as a worker.
 //
 //! mirrors src/worker_pool_core.cpp worker_pool_core::submit worker_pool_core::next worker_pool_core::wait_for_work
-//! mirrors src/worker_pool_core.cpp worker_pool_core::work_loop worker_pool_core::ensure_worker worker_pool_core::shutdown
+//! mirrors src/worker_pool_core.cpp worker_pool_core::work_loop worker_pool_core::worker_blocks worker_pool_core::shutdown
 //! mirrors src/worker_pool_core.cpp worker_pool_core::wake_idle_worker pool_worker::blocks pool_worker::resumes
 //! mirrors src/worker_pool_core.cpp worker_pool_core::stop_searching worker_pool_core::wants_worker
 //! mirrors src/worker_pool_core.cpp worker_pool_core::count_worker worker_pool_core::uncount_worker worker_pool_core::rest
@@ -271,7 +271,7 @@ inline start_wanted() {
   fi
 }
 
-inline ensure_worker() {
+inline add_wanted_worker() {
   atomic { from = HARD; if :: WANTS_WORKER -> count_worker(start, from) :: else -> start = false fi };
   wake_rested(from);
   if :: start -> start_wanted() :: else fi
@@ -384,7 +384,7 @@ take:
         run child();
         atomic { blocked++ };
 #ifndef NO_COMPENSATION
-        ensure_worker();
+        add_wanted_worker();
 #endif
         if
         :: atomic { children_done > 0 -> children_done--; blocked-- }
@@ -404,7 +404,7 @@ leave:
   skip;
 #ifdef COUNTS_OUT_FIRST
   atomic { alive[me] = false; token[me] = false; if :: rested -> ending-- :: else -> threads-- fi };
-  ensure_worker()
+  add_wanted_worker()
 #else
   atomic {
     alive[me] = false;

@@ -165,9 +165,7 @@ private:
   void abandon() noexcept;
   void cancel_inner(asio::cancellation_type type) noexcept;
 
-  worker_pool_core* pool_ =
-      nullptr;  // set by prepare(), then constant; null: it does not run on a pool
-  ref_ptr<worker_pool_core> kept_pool_;  // the same; null: the default pool, which stays
+  worker_pool_core* pool_;  // prepare() may set it, then constant; null: it does not run on a pool
   ref_ptr<lane> helper_;  // dispatch(), then constant; where this may stand as an offer
   blocked_call* inner_ = nullptr;  // inner_mutex_; kept alive by the thread that waits for it
   asio::cancellation_type undelivered_ = asio::cancellation_type::none;  // inner_mutex_
@@ -176,9 +174,12 @@ private:
   bool withdrawn_ = false;                 // the awaiting loop
   bool offered_here_ = false;              // likewise: it stands among that loop's own offers
   bool abandoned_ = false;                 // the awaiting loop
+  bool keeps_pool_ = false;                // of prepare(): one reference; the default pool stays
+  const cancel_policy on_cancel_;
+  const bool thread_sensitive_;
   // What follows, and the callable and its result, is what the thread that runs it looks at: all
   // else stays where it is.
-  const call_options options_;
+  const ref_ptr<const call_extras> extras_;  // null: none of the rare options
   ref_ptr<limiter_token>
       token_;  // set by prepare(), its own; dispatch() may take one of a call above instead
   std::unique_ptr<interruption>

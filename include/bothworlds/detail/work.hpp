@@ -37,6 +37,8 @@ public:
 
 protected:
   ~work() override;
+  /// It is over, and nobody but the caller holds it: it can be claimed once more.
+  void renew() noexcept { claimed_.store(false, std::memory_order_relaxed); }
 
 private:
   friend class lane;

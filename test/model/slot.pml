@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The slot of a lane: a thread that sleeps for one call takes what that call's coroutine alone waits for.
+//
+//! mirrors src/lane.cpp lane::put_into_slot lane::close_slot
+//! mirrors src/lane.hpp open_slot slot_is_filled
+//! mirrors src/async_call.cpp async_call::wait async_call::park
+//! mirrors src/crossing.cpp crossing::hand_to_caller
+//! mirrors src/blocked_thread.hpp run_unclaimed
+//
+// The coroutine makes two calls, one after another: the first one only once the thread waits, or before. Each is handed
+// to the thread if its slot is open, else to a worker. Somebody may cancel the call that is under way. Other work for the
+// thread comes once. Shown: each call ends exactly once, run or cancelled; no reference to it is left in a slot; the
+// thread leaves when the coroutine has ended, and nobody sleeps for ever.
+//
+// The parker is taken to be what parker.pml shows it is: a token.
+//
+//! check
+//! check  CANCELS
+//! refute OPENS_AFTER_SLEEPING   the slot is open while the thread does other work: what is put there waits for that
+//! refute CLOSES_BY_STORE        the thread closes its slot without looking at what is in it
+//! refute PUTS_SILENTLY          who fills the slot does not wake the thread
+//! refute PUTS_BY_STORE          who fills the slot does not look whether it is still open
+//! refute CANCELS RUNS_UNCLAIMED the thread runs what it finds without claiming it
+
+#define CLOSED 0
+#define OPEN   1
+#define FILLED 2
+
+byte slot = CLOSED;
+bool token;
+bool done;                 // outcome_
+bool nested;               // other work for the thread
+bool other_needs_call;     // the thread does that other work, which ends only after the first call
+byte made, ended;          // calls
+bool claimed[2];
+byte slot_references;
+
+inline end_call(which) { assert(ended == which); ended++ }
+inline wake() { token = true }
+
+proctype worker(byte which) {
+  bool was;
+  atomic { was = claimed[which]; claimed[which] = true };
+  if :: was :: !was -> end_call(which) fi
+}
+
+// hand_to_caller(), and submit() where it is false.
+inline make(which) {
+  made++;
+  if
+#ifdef PUTS_BY_STORE
+  :: slot == OPEN -> slot_references++; slot = FILLED;
+#else
+  :: atomic { slot == OPEN -> slot_references++; slot = FILLED };
+#endif
+#ifndef PUTS_SILENTLY
+     wake()
+#endif
+  :: slot != OPEN -> run worker(which)
+  fi
+}
+
+active proctype coroutine() {
+  make(0);
+  ended == 1;
+  make(1);
+  ended == 2;
+  done = true;
+  wake()
+}
+
+#ifdef CANCELS
+active proctype canceller() {
+  bool was;
+  made > 0;
+  byte which = made - 1;
+  atomic { was = claimed[which]; claimed[which] = true };
+  if :: was :: !was -> end_call(which) fi
+}
+#endif
+
+active proctype somebody_else() {
+  nested = true;
+  wake()
+}
+
+inline take_from_slot() {
+#ifdef CLOSES_BY_STORE
+  held = CLOSED;
+  slot = CLOSED;
+#else
+  atomic { held = slot; slot = CLOSED };
+#endif
+  if
+  :: held == FILLED ->
+     which = made - 1;
+     atomic { was = claimed[which]; claimed[which] = true };
+     slot_references--;
+#ifdef RUNS_UNCLAIMED
+     end_call(which)
+#else
+     if :: was :: !was -> end_call(which) fi
+#endif
+  :: held != FILLED
+  fi;
+  atomic { held = CLOSED; was = false; which = 0 }
+}
+
+active proctype thread() {
+  byte held, which;
+  bool was;
+  do
+  :: done -> break
+  :: !done ->
+     if
+     :: atomic { nested -> nested = false };
+        // It waits for the first call, wherever that runs.
+        ended >= 1
+     :: !nested ->
+        slot = OPEN;
+#ifdef OPENS_AFTER_SLEEPING
+        if
+        :: atomic { nested -> nested = false }; ended >= 1
+        :: !nested
+        fi;
+#endif
+        if
+        :: done || slot == FILLED || nested         // within wait_a_little()
+        :: true -> atomic { token -> token = false }  // it has waited in vain, and sleeps
+        fi;
+        take_from_slot()
+     fi
+  od;
+  assert(slot == CLOSED && slot_references == 0)
+}
+
+active proctype at_the_end() {
+  timeout;
+  assert(done && ended == 2 && slot_references == 0)
+}
