@@ -26,6 +26,9 @@ struct entry {
   std::size_t calls_per_round;                     // figures are per call
   std::size_t warm_rounds;                         // before anything is measured or counted
   std::function<std::unique_ptr<subject>()> make;  // starts what the subject needs: pools, loops
+  // The same with twice as many calls for what is started once: the difference is that of the calls
+  // alone. Null: nothing is.
+  std::function<std::unique_ptr<subject>()> make_longer = nullptr;
 };
 
 class registry {
@@ -34,17 +37,26 @@ public:
   template <class Subject, class... Args>
   void add(std::string name, std::size_t calls_per_round, std::size_t warm_rounds,
            Args... arguments) {
+    entries_.push_back({std::move(name), calls_per_round, warm_rounds, maker<Subject>(arguments...)});
+  }
+  /// Makes the latest one's longer twin from `arguments`.
+  template <class Subject, class... Args>
+  void longer(Args... arguments) {
+    entries_.back().make_longer = maker<Subject>(arguments...);
+  }
+  const std::vector<entry>& entries() const noexcept { return entries_; }
+
+private:
+  template <class Subject, class... Args>
+  static std::function<std::unique_ptr<subject>()> maker(Args... arguments) {
     struct holder final : subject {
       explicit holder(const Args&... given) : held(given...) {}
       void run(std::size_t rounds) override { held.run(rounds); }
       Subject held;
     };
-    entries_.push_back({std::move(name), calls_per_round, warm_rounds,
-                        [arguments...] { return std::make_unique<holder>(arguments...); }});
+    return [arguments...] { return std::make_unique<holder>(arguments...); };
   }
-  const std::vector<entry>& entries() const noexcept { return entries_; }
 
-private:
   std::vector<entry> entries_;
 };
 

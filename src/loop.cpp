@@ -85,17 +85,19 @@ public:
     owner_ = &offered.owner_;
   }
   void run() noexcept override {
-    const ref_ptr<help> self(this, false);
+    ref_ptr<help> self(this, false);
     const ref_ptr<loop> offered = std::move(offered_);
     const ref_ptr<lane> owner = std::move(owner_);
+    self.reset();  // the next call may use it from now on
     if (offered->help_out()) owner->wake();
   }
   // Only a pool that is shut down refuses, and the thread cache never is; or it has no thread: then
   // the owner takes the loop back when it wants it.
   void refuse(std::exception_ptr) noexcept override {
-    const ref_ptr<help> self(this, false);
+    ref_ptr<help> self(this, false);
     const ref_ptr<loop> offered = std::move(offered_);
     const ref_ptr<lane> owner = std::move(owner_);
+    self.reset();
     offered->helper_comes_.store(false, std::memory_order_seq_cst);
   }
 

@@ -97,8 +97,11 @@ struct by_std_async {
 void add_many_offloads(registry& cases) {
   constexpr std::size_t coroutines = 1000, each = 100;
   cases.add<b4::ours>("B4/bothworlds", coroutines * each, 1, coroutines, each);
+  cases.longer<b4::ours>(coroutines, 2 * each);
   cases.add<b4::as_written>("B4/Asio as written", coroutines * each, 1, coroutines, each);
+  cases.longer<b4::as_written>(coroutines, 2 * each);
   cases.add<b4::by_an_expert>("B4/Asio by an expert", coroutines * each, 1, coroutines, each);
+  cases.longer<b4::by_an_expert>(coroutines, 2 * each);
   cases.add<b4::by_std_async>("B4/std::async", coroutines, 1, coroutines);
   for (const std::size_t in_flight : {1, 10, 100, 1'000, 10'000, 100'000}) {
     // Long enough that starting the coroutines does not count, short enough for a figure of its

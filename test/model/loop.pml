@@ -14,16 +14,19 @@
 // the io_context once it is closed, and what is pushed is run, dropped or handed back, exactly once.
 //
 // The lane's parker is taken to be what parker.pml shows it is: a token. Asio is a number of handlers that are ready.
-// With FAR there are two thread-sensitive calls, which do not block, and one of them comes from another thread. With
+// With FAR there are two thread-sensitive calls, which do not block, and one of them comes from another thread; with
+// WAITS the second one does, in code that knows of no loop, until a handler of the loop has run. With
 // CLOSES the owner's thread ends after that, while the remote call, of a task left behind, still comes.
 //
 //! check
 //! check  FAR
+//! check  FAR WAITS
 //! check  NO_THREADS
 //! check  CLOSES
 //! refute LOOKS_BEFORE_IT_SAYS   the driver says that it sleeps only after its last look at what it waits for
 //! refute TAKES_THE_MARK_AWAY_ONLY  who pushes while the driver sleeps does not wake it
 //! refute ASKS_SILENTLY          the helper is asked to give the loop back, but not woken
+//! refute FAR WAITS LOOKS_BEFORE_IT_HAS_COME  a helper that still counts as coming has looked whether it is wanted
 //! refute GIVES_BACK_SILENTLY    the helper gives the loop back and does not wake the owner
 //! refute ENDS_SILENTLY          a call that ends on the helper's thread does not wake the one who waits
 //! refute FAR LEAVES_WHEN_KEPT   the helper leaves although the owner wants it to go on
@@ -46,6 +49,9 @@ chan arrivals = [6] of { byte };
 byte arrived;              // length of arrivals
 bool closed;               // closed_mark stands in it
 
+bool remote_handled;       // the completion from elsewhere
+byte served;               // thread-sensitive calls
+bool helper_comes;         // helper_comes_
 bool sleeping;             // sleep_mark stands in their place
 bool wake_mutex, posted, io_closed;
 byte asio;                 // handlers that are ready
@@ -165,6 +171,7 @@ inline run_handler(mine) {
   :: op == NESTED_DONE -> finish(1, mine)
   :: op == LATE_DONE -> late++
   :: op == REMOTE_DONE || op == SENSITIVE_DONE ->
+     if :: op == REMOTE_DONE -> remote_handled = true :: else fi;
      parts--;
      if :: parts == 0 -> finish(0, mine) :: else fi
   fi
@@ -258,14 +265,32 @@ inline keep_helper(kept) {
 inline offer() {
   role = offered;
   if
-  :: run help_out()
-  :: atomic { refusals > 0 -> refusals--; if :: role == offered -> role = nobody :: else fi }
+  :: helper_comes
+  :: !helper_comes ->
+     helper_comes = true;
+     if
+     :: run help_out()
+     :: atomic { refusals > 0 -> refusals-- };
+        helper_comes = false;
+        atomic { if :: role == offered -> role = nobody :: else fi }
+     fi
   fi
 }
 
 proctype help_out() {
   bool leave;
   byte op;
+#ifdef LOOKS_BEFORE_IT_HAS_COME
+  bool offered_to_it;
+  offered_to_it = (role == offered);
+  helper_comes = false;
+  if
+  :: !offered_to_it -> goto gone
+  :: offered_to_it
+  fi;
+#else
+  helper_comes = false;
+#endif
   if
   :: atomic { role == offered -> role = helper };
      do
@@ -283,7 +308,9 @@ proctype help_out() {
      wake_owner()
 #endif
   :: role != offered  // the owner has taken it back, or another helper was quicker
-  fi
+  fi;
+gone:
+  skip
 }
 
 inline park() { atomic { token -> token = false } }
@@ -339,7 +366,12 @@ active proctype thread() {
         fi;
         atomic { owner_drives = false; kept = false; got = false };
         if
-        :: item == 0 -> push(SENSITIVE_DONE)
+        :: item == 0 ->
+#ifdef WAITS
+           if :: served == 1 -> remote_handled :: else fi;
+           served++;
+#endif
+           push(SENSITIVE_DONE)
         :: item == 1 -> atomic { frame = 1; item = 0 }; push(NESTED_START)
         fi
      :: queued == 0 ->
