@@ -77,7 +77,7 @@ void async_call::block(const async_options& options, loop* elsewhere) {
   if (!waiter_outlives_) kept_waiter_ = thread.own_lane;
   belongs_to(caller);
   awaited_ = hosts_tasks_ = true;
-  value_cell* const values = current_cell();
+  value_cell* const values = current_cell(thread);
   if (values) values_.begin(hand_on(*values));
   if (elsewhere)
     block_on(*elsewhere, thread, options, caller);
@@ -171,7 +171,7 @@ void async_call::block_on_own_loop(thread_state& thread, const async_options& op
     intrusive_ptr_add_ref(this);
   // The first step and those that follow are one turn of the loop.
   std::optional<turning_scope> turning(std::in_place, mine, thread);
-  mine.start(*this);
+  mine.start(*this, thread);
   if (pending() && !thread.worker) return wait(thread, &mine, &turning);
   turning.reset();
   if (pending()) return wait(thread, &mine, &turning);  // its pool hears first that it is blocked
@@ -488,7 +488,7 @@ void async_call::cancelled(loop_op* base, bool deliver) noexcept {
 
 void async_call::started(loop_op* base, bool deliver) noexcept {
   async_call& call = *static_cast<op*>(base)->call_;  // the coroutine's reference
-  if (deliver) return call.loop_->start(call);
+  if (deliver) return call.loop_->start(call, this_thread_state());
   const ref_ptr<async_call> self(&call, false);
   self->fail(exception_from([&] {
     return error(errc::loop_stopped, self->where_, "the loop that was to run this call has ended",

@@ -86,7 +86,10 @@ void value_cell::merge_changes(const value_cell& ended_call) noexcept {
 }
 
 BOTHWORLDS_NOINLINE value_cell* current_cell() noexcept {
-  thread_state& thread = this_thread_state();
+  return current_cell(this_thread_state());
+}
+
+value_cell* current_cell(thread_state& thread) noexcept {
   const void* const loop = innermost_running_loop();
   if (value_cell* const values = thread.values) {
     // A loop that was entered above belongs to somebody else: its handlers are no part of this

@@ -7,9 +7,13 @@
 
 namespace bothworlds::detail {
 
+struct thread_state;
+
 /// The cell of the code that runs now; null: nothing carries values here. Out of line, as all that
 /// is of a thread.
 BOTHWORLDS_NOINLINE value_cell* current_cell() noexcept;
+/// The same, for who knows the calling thread.
+value_cell* current_cell(thread_state& thread) noexcept;
 /// Its values, to be handed on.
 context_snapshot::pointer current_snapshot() noexcept;
 

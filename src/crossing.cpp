@@ -160,7 +160,8 @@ lane& crossing::queue_lane() const noexcept {
 
 void crossing::dispatch() {
   if (token_) {
-    // Set before other threads may go on with this call, not after it is queued, as below.
+    keeps_node();  // other threads may go on with this call, while it is cancelled here
+    // Set before that, not after it is queued, as below.
     if (pool_ && awaiting_node()) helper_ = awaiting_node()->helper();
     queue_.store(queue::limiter, std::memory_order_release);
     if (!limiter_core::acquire(token_, *this))
@@ -187,9 +188,10 @@ void crossing::grant(ref_ptr<crossing> next) noexcept {
 }
 
 void crossing::hand_over(bool on_the_loop) {
+  const chain_node* const node = awaiting_node().get();
   if (call_target* const elsewhere = target()) {
     queue_.store(elsewhere->queues_in() ? queue::lane : queue::none, std::memory_order_release);
-    return elsewhere->submit(*this, awaiting_node().get());
+    return elsewhere->submit(*this, node);
   }
   if (extras_ && extras_->executor) {
     queue_.store(queue::executor, std::memory_order_release);
@@ -201,7 +203,7 @@ void crossing::hand_over(bool on_the_loop) {
   }
   queue_.store(thread_sensitive_ ? queue::lane : queue::pool, std::memory_order_release);
   if (thread_sensitive_) {
-    if (awaiting_node()) return awaiting_node()->submit_sensitive(*this);
+    if (node) return node->submit_sensitive(*this);
     return process_lane().push_main(*this);
   }
   if (on_the_loop && hand_to_caller()) return;
@@ -213,7 +215,7 @@ void crossing::hand_over(bool on_the_loop) {
     }
     return;
   }
-  if (saturated && awaiting_node()) offer(on_the_loop);
+  if (saturated && node) offer(*node, on_the_loop);
 }
 
 // To the thread that is blocked in the call whose coroutine awaits this, where no worker is free:
@@ -232,16 +234,16 @@ bool crossing::hand_to_caller() {
 
 // To the thread that is blocked above. If that is the one which drives this loop, here and now, it
 // looks for offers itself when the loop has been idle for a while: nobody has to be told.
-void crossing::offer(bool on_the_loop) {
-  lane* const helper = awaiting_node()->helper();
+void crossing::offer(const chain_node& node, bool on_the_loop) {
+  lane* const helper = node.helper();
   if (!helper) return;
-  loop* const own = awaiting_loop();
-  if (on_the_loop && own && own->is_driven_by(*helper)) {
+  loop* const own = on_the_loop ? awaiting_loop() : nullptr;
+  if (own && own->is_driven_by(*helper)) {
     offered_here_ = true;
     return own->offer_here(*this);
   }
   if (!token_) helper_ = helper;
-  if (helper_) helper_->push_offer(*this, awaiting_node()->place().epoch);
+  if (helper_) helper_->push_offer(*this, node.place().epoch);
 }
 
 void crossing::run() noexcept {

@@ -393,12 +393,12 @@ resident& loop::acquire_resident() {
   return *fresh;
 }
 
-void loop::start(async_call& call) noexcept {
+void loop::start(async_call& call, thread_state& thread) noexcept {
   begins_step();
   resident* host = nullptr;
   try {
     host = &acquire_resident();
-    host->run(call, this_thread_state());
+    host->run(call, thread);
   } catch (...) {
     // Once it has begun, its coroutine ends it: Asio drops it now.
     if (host && host->has_begun())

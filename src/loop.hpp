@@ -95,8 +95,9 @@ public:
   bool turn(const driver& until) noexcept;
   /// The same, inside a turning_scope of the caller's.
   bool run_handlers(const driver& until) noexcept;
-  /// Starts `call` on a resident coroutine; takes the coroutine's reference.
-  void start(async_call& call) noexcept;
+  /// Starts `call` on a resident coroutine; takes the coroutine's reference. `thread` is the calling
+  /// one.
+  void start(async_call& call, thread_state& thread) noexcept;
   void track(suspension& op) noexcept {
     in_flight_.push_back(op);
     op.node_->awaits(op);

@@ -124,8 +124,7 @@ bool coroutine_scope::begin(asio::cancellation_signal& signal) noexcept {
   return call_->begin(node_, signal);
 }
 
-ref_ptr<task_scope> coroutine_scope::tasks_to_wait_for() noexcept {
-  if (!node_.hosts_tasks() || !node_.tasks()) return nullptr;
+ref_ptr<task_scope> coroutine_scope::unfinished_tasks() noexcept {
   const ref_ptr<task_scope> tasks = node_.tasks();
   if (!std::exchange(waits_for_tasks_, true)) {
     // It failed, or was asked to end, whatever it made of that: its tasks are to end, too.
@@ -209,7 +208,6 @@ void resident::tell_leftovers() noexcept {
 }
 
 asio::awaitable<void> resident::main(ref_ptr<resident> self) {
-  co_await asio::this_coro::throw_if_cancelled(false);
   for (;;) {
     co_await once_suspended{[self = self.get()](coroutine_frame& frame) { self->waits(frame); }};
     if (!self->call_) co_return;
@@ -231,15 +229,18 @@ asio::awaitable<void> resident::main(ref_ptr<resident> self) {
           } catch (...) {
             scope.failed();
           }
-          co_await asio::this_coro::throw_if_cancelled(false);
           while (const ref_ptr<task_scope> tasks = scope.tasks_to_wait_for()) {
+            co_await asio::this_coro::throw_if_cancelled(false);
             try {
               co_await tasks->left();
             } catch (const std::bad_alloc&) {
               scope.cannot_wait(*tasks);
             }
           }
-          if (!self->node_->own_loop()->turns_here()) co_await return_home();
+          if (!self->node_->own_loop()->turns_here()) {
+            co_await asio::this_coro::throw_if_cancelled(false);
+            co_await return_home();
+          }
           scope.end_step();
         }
       }

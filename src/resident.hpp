@@ -45,7 +45,9 @@ public:
   void failed() noexcept;
   /// The tasks that the call has made and that have not ended: the call ends after them. To be
   /// asked until it is null.
-  ref_ptr<task_scope> tasks_to_wait_for() noexcept;
+  ref_ptr<task_scope> tasks_to_wait_for() noexcept {
+    return node_.hosts_tasks() && node_.tasks() ? unfinished_tasks() : nullptr;
+  }
   /// std::bad_alloc, which is being handled, has ended the wait for them: that is the call's
   /// failure, they are cancelled, and the next wait is tried a little later.
   void cannot_wait(task_scope& tasks) noexcept;
@@ -56,6 +58,7 @@ public:
 
 private:
   void lost() noexcept;
+  ref_ptr<task_scope> unfinished_tasks() noexcept;
 
   async_call* call_;  // null: moved from, or finished
   chain_node& node_;

@@ -94,7 +94,8 @@ bool worker_pool_core::may_grow() const noexcept {
 worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can_run,
                                                      bool* saturated) {
   if (fork_generation_ != fork_generation()) check_open(item.where());
-  std::unique_lock lock(mutex_);
+  std::unique_lock lock(mutex_, std::defer_lock);
+  lock_soon(lock);
   if (closed_) throw closed_error(item.where());
   const std::size_t queued = queue_.size();
   const std::size_t free_workers = searching_ + idle_.size();
@@ -163,9 +164,10 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   return admission::queued;
 }
 
-// Who has called this worker is about to let go of the mutex: to sleep for that would cost more.
+// Nobody holds the mutex for long: where its holder may be running, to sleep for it would cost more.
 void worker_pool_core::lock_soon(std::unique_lock<std::mutex>& lock) const noexcept {
-  for (int round = 0; round < 64; ++round) {
+  const int rounds = spin_rounds() / 4;
+  for (int round = 0; round < rounds; ++round) {
     if (lock.try_lock()) return;
     cpu_relax();
   }
@@ -242,7 +244,7 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
     self.running_since_ = coarse_now();
     lock.unlock();
     serve(item);
-    lock.lock();
+    lock_soon(lock);
     self.busy_ = false;
     ++completed_;
   }
@@ -352,10 +354,8 @@ bool worker_pool_core::wait_for_work(pool_worker& self, std::unique_lock<std::mu
     spinning_ = true;
     called_.store(false, std::memory_order_relaxed);
     lock.unlock();
-    if (short_wait_([this] { return called_.load(std::memory_order_relaxed); }))
-      lock_soon(lock);
-    else
-      lock.lock();
+    short_wait_([this] { return called_.load(std::memory_order_relaxed); });
+    lock_soon(lock);
     spinning_ = false;
     if (!queue_.empty() || closed_) return true;
   }

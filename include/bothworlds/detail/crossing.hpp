@@ -154,7 +154,7 @@ private:
   lane& queue_lane() const noexcept;
   void dispatch();
   void hand_over(bool on_the_loop);
-  void offer(bool on_the_loop);
+  void offer(const chain_node& node, bool on_the_loop);
   bool hand_to_caller();
   void complete() noexcept;
   ref_ptr<crossing> finish() noexcept;
