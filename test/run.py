@@ -27,6 +27,7 @@ LONG_FACTOR = 60
 parser = argparse.ArgumentParser()
 parser.add_argument("--build", required=True)
 parser.add_argument("--filter", default="")
+parser.add_argument("--without", default="")
 parser.add_argument("--repeat", type=int, default=1)
 parser.add_argument("--jobs", type=int, default=os.cpu_count())
 parser.add_argument("--sanitizer", default="none")
@@ -165,7 +166,8 @@ def run_once(tests):
 
 
 def main():
-    tests = load_tests()
+    left_out = set(options.without.split(","))
+    tests = [test for test in load_tests() if test["name"] not in left_out]
     sums = Outcome()
     try:
         for number in range(1, options.repeat + 1):
