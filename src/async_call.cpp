@@ -284,8 +284,9 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
     turning->reset();
   }
   while (pending()) {
+    const bool was_idle = std::exchange(idle, false);
     work* item = blocked.next();
-    if (!item && std::exchange(idle, false)) item = blocked.takes_up(owned->take_offer());
+    if (!item && was_idle && driving) item = blocked.takes_up(owned->take_offer());
     if (item) {
       if (owned) {
         // The loop goes on without this thread, whoever has it now.
@@ -301,8 +302,10 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
       continue;
     }
     // A root call wants its loop back. Below a root call a helper may keep it as long as it likes.
-    if (root) owned->ask_back();
-    if (blocked.has_stack()) mine.open_slot(this);
+    if (root)
+      owned->ask_back();  // and nothing else keeps it waiting
+    else if (blocked.has_stack())
+      mine.open_slot(this);
     park(mine, blocked);
     if (work* const next = mine.close_slot()) blocked.run_unclaimed(next);
   }
@@ -336,9 +339,8 @@ void async_call::park(lane& where, blocked_thread& blocked) {
     thread_record::wakes_up();
     return woken;
   };
-  if (loop_ && where.wait_a_little(
-                   [&] { return !pending() || where.slot_is_filled() || where.has_nested(); }))
-    return;
+  if (loop_ && where.wait_a_little([&] { return !pending() || where.parking().is_woken(); }))
+    return where.parking().forget_wake();
   blocked.sleeps();
   if (loop_ && patience_ == never) {
     falls_asleep(nullptr);

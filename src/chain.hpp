@@ -238,6 +238,9 @@ private:
       false;  // counts as outstanding work of a foreign scheduler, as Asio's own executors do
 };
 
+// take_node() empties it: there must be no second any_io_executor that shares it.
+static_assert(sizeof(chain_executor) <= 2 * sizeof(void*));
+
 /// The node that `executor` carries; null: none.
 const ref_ptr<chain_node>* find_node(const asio::any_io_executor& executor) noexcept;
 /// The same, but if it is that of one of our loops, the executor can only be destroyed after this.

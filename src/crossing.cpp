@@ -224,12 +224,16 @@ void crossing::hand_over(bool on_the_loop) {
 bool crossing::hand_to_caller() {
   const chain_node* const node = awaiting_node().get();
   if (!node || !awaiting_loop() || on_cancel_ != cancel_policy::wait) return false;
+  // Open: that of a call that has ended may be as old as another one that has the same address.
   const chain_place& place = node->place();
-  if (!place.call || place.blocks_sync_lane || !place.blocked->has_open_slot(place.call))
+  if (!node->is_open() || !place.call || place.blocks_sync_lane ||
+      !place.blocked->has_open_slot(place.call))
     return false;
   if (node->sole_wait() != this || pool_->has_free_worker()) return false;
   queue_.store(queue::none, std::memory_order_release);  // in none that it could wait in for long
-  return place.blocked->put_into_slot(*this, place.call);
+  if (place.blocked->put_into_slot(*this, place.call)) return true;
+  queue_.store(queue::pool, std::memory_order_release);
+  return false;
 }
 
 // To the thread that is blocked above. If that is the one which drives this loop, here and now, it
@@ -244,6 +248,12 @@ void crossing::offer(const chain_node& node, bool on_the_loop) {
   }
   if (!token_) helper_ = helper;
   if (helper_) helper_->push_offer(*this, node.place().epoch);
+}
+
+void crossing::offer_to(lane& helper) noexcept {
+  offered_here_ = false;
+  if (!helper_) helper_ = &helper;
+  helper_->push_offer(*this, awaiting_node()->place().epoch);
 }
 
 void crossing::run() noexcept {
@@ -305,7 +315,7 @@ ref_ptr<limiter_token> crossing::chain_token() const noexcept {
 
 void crossing::arrived(bool resumes) noexcept {
   // A copy of it may still stand in a queue, as an offer or a cancelled call.
-  if (offered_here_) awaiting_loop()->withdraw_offer(*this);
+  if (offered_here_ && resumes) awaiting_loop()->withdraw_offer(*this);
   if (helper_ || withdrawn_ || offered_here_) withdraw();
   // An abandoned callable may still be running.
   if (resumes && awaiting_node() && !abandoned_)

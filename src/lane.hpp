@@ -115,9 +115,6 @@ public:
   void open_slot(const async_call* call) noexcept {
     slot_.store(slot_for(call), std::memory_order_release);
   }
-  bool slot_is_filled() const noexcept {
-    return (slot_.load(std::memory_order_acquire) & slot_filled) != 0;
-  }
   /// It has woken. Work, with a reference and not claimed: it is to run that before all else.
   work* close_slot() noexcept;
   /// Waits a little where that has paid before; see short_wait.

@@ -9,6 +9,7 @@
 #include "unhandled.hpp"
 
 #include <bothworlds/detail/async_call.hpp>
+#include <bothworlds/detail/crossing.hpp>
 
 #include <chrono>
 #include <new>
@@ -84,6 +85,11 @@ public:
     offered_ = &offered;
     owner_ = &offered.owner_;
   }
+  /// It was not queued.
+  void forget() noexcept {
+    offered_.reset();
+    owner_.reset();
+  }
   void run() noexcept override {
     ref_ptr<help> self(this, false);
     const ref_ptr<loop> offered = std::move(offered_);
@@ -124,7 +130,7 @@ bool loop::push(loop_op& op) noexcept {
   if (turns_here()) return push_here(op);
   loop_op* newest = arrivals_.load(std::memory_order_relaxed);
   while (newest != &sleep_mark) {
-    if (newest == &closed_mark) return false;
+    if (newest == &closed_mark) return refuse_push();
     op.next_ = newest;
     // From here on the loop may be gone: what is pushed may be the last to own it.
     if (arrivals_.compare_exchange_weak(newest, &op, std::memory_order_release,
@@ -134,11 +140,16 @@ bool loop::push(loop_op& op) noexcept {
   return push_and_wake(op);
 }
 
+// It is closed for good: who cannot push sees what closing it has done. False.
+bool loop::refuse_push() const noexcept {
+  return arrivals_.load(std::memory_order_acquire) != &closed_mark;
+}
+
 bool loop::push_and_wake(loop_op& op) noexcept {
   const ref_ptr<loop> self(this);
   loop_op* newest = arrivals_.load(std::memory_order_relaxed);
   do {
-    if (newest == &closed_mark) return false;
+    if (newest == &closed_mark) return refuse_push();
     op.next_ = newest == &sleep_mark ? nullptr : newest;
   } while (!arrivals_.compare_exchange_weak(newest, &op, std::memory_order_acq_rel,
                                             std::memory_order_relaxed));
@@ -193,6 +204,7 @@ bool loop::try_drive() noexcept {
 }
 
 void loop::offer() noexcept {
+  publish_offers();
   role_.store(role::offered, std::memory_order_seq_cst);
   // One that is on its way looks after it has said so: it sees this offer, or this sees that it has
   // come.
@@ -204,6 +216,7 @@ void loop::offer() noexcept {
     thread_cache().submit(*help_, false);
   } catch (...) {
     // No thread to be had: the loop rests until its owner takes it back. Nothing is lost.
+    if (help_) help_->forget();
     helper_comes_.store(false, std::memory_order_relaxed);
     role seen = role::offered;
     role_.compare_exchange_strong(seen, role::nobody, std::memory_order_relaxed);
@@ -226,7 +239,7 @@ bool loop::keep_helper() noexcept {
 bool loop::help_out() noexcept {
   helper_comes_.store(false, std::memory_order_seq_cst);
   role seen = role::offered;
-  if (!role_.compare_exchange_strong(seen, role::helper, std::memory_order_acquire)) return false;
+  if (!role_.compare_exchange_strong(seen, role::helper, std::memory_order_seq_cst)) return false;
   struct until_asked_back final : driver {
     explicit until_asked_back(const loop& driven) noexcept : subject(driven) {}
     bool should_leave() const noexcept override { return subject.is_asked_back(); }
@@ -296,6 +309,22 @@ bool loop::run_handlers(const driver& until) noexcept {
     if (!in_flight_.empty() && short_wait_([&] { return has_arrivals() || until.should_leave(); }))
       continue;
     if (!sleep(until)) return true;
+  }
+}
+
+void loop::offer_here(crossing& call) noexcept { offers_.push_back(call); }
+
+void loop::withdraw_offer(crossing& call) noexcept {
+  work& item = call;
+  if (item.lane_hook_.is_linked()) offers_.erase(offers_.iterator_to(item));
+}
+
+// The owner gives the loop away, and looks at its lane only.
+void loop::publish_offers() noexcept {
+  while (!offers_.empty()) {
+    work& item = offers_.front();
+    offers_.pop_front();
+    static_cast<crossing&>(item).offer_to(owner_);
   }
 }
 
@@ -398,13 +427,15 @@ void loop::start(async_call& call, thread_state& thread) noexcept {
   resident* host = nullptr;
   try {
     host = &acquire_resident();
+  } catch (...) {
+    call.fail(std::current_exception());
+    return call.finish_and_release(value_cell());
+  }
+  try {
     host->run(call, thread);
   } catch (...) {
-    // Once it has begun, its coroutine ends it: Asio drops it now.
-    if (host && host->has_begun())
-      return report_unhandled("a handler on a loop of async_to_sync");
+    // Asio drops the coroutine, by way of the queue. That ends the call, with this.
     call.fail(std::current_exception());
-    call.finish_and_release(value_cell());
   }
 }
 

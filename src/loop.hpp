@@ -34,6 +34,7 @@
 namespace bothworlds::detail {
 
 class async_call;
+class crossing;
 class resident;
 struct thread_state;
 
@@ -113,10 +114,8 @@ public:
   }
   /// Calls of this loop that stand in a pool's queue, and which its owner may run when it has
   /// nothing better to do. They are taken back before they are destroyed.
-  void offer_here(work& item) noexcept { offers_.push_back(item); }
-  void withdraw_offer(work& item) noexcept {
-    if (item.lane_hook_.is_linked()) offers_.erase(offers_.iterator_to(item));
-  }
+  void offer_here(crossing& call) noexcept;
+  void withdraw_offer(crossing& call) noexcept;
   bool has_offers() const noexcept { return !offers_.empty(); }
   /// The next of them, claimed, for serve(); null: none.
   work* take_offer() noexcept;
@@ -156,8 +155,10 @@ private:
       boost::intrusive::constant_time_size<false>>;
 
   ~loop() override;
+  void publish_offers() noexcept;
   bool push_here(loop_op& op) noexcept;
   bool push_and_wake(loop_op& op) noexcept;
+  bool refuse_push() const noexcept;
   void wake_driver() noexcept;
   void append(loop_op& op) noexcept {
     op.next_ = nullptr;

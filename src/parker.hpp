@@ -19,6 +19,13 @@ public:
   void park() noexcept;
   /// As park(); false if `deadline` passed first.
   bool park_until(clock::time_point deadline) noexcept;
+  /// The owner: whether park() would return at once.
+  bool is_woken() const noexcept { return state_.load(std::memory_order_acquire) == token; }
+  /// The owner, who does not sleep: a wake that has come counts as consumed.
+  void forget_wake() noexcept {
+    // As in sleep(), not by a store.
+    if (is_woken()) state_.exchange(empty, std::memory_order_acq_rel);
+  }
   /// After the exchange in here nothing of the parker is read or written: its owner may be gone.
   void unpark() noexcept;
 

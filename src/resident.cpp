@@ -62,6 +62,8 @@ private:
 /// Brings a coroutine back that has hopped to another executor's thread and stayed there.
 asio::awaitable<void> return_home() { co_await asio::dispatch(asio::deferred); }
 
+void wait_for_memory() noexcept { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }
+
 // The completion of a coroutine that has reported everything already.
 struct nothing_left_to_say {
   void operator()(std::exception_ptr) const noexcept {}
@@ -137,7 +139,7 @@ ref_ptr<task_scope> coroutine_scope::unfinished_tasks() noexcept {
 void coroutine_scope::cannot_wait(task_scope& tasks) noexcept {
   failed();
   tasks.cancel();
-  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  wait_for_memory();
 }
 
 void coroutine_scope::failed() noexcept { call_->fail(std::current_exception()); }
@@ -174,6 +176,7 @@ void resident::waits(coroutine_frame& frame) noexcept {
   if (!forget_place()) node_->own_loop()->place_is_kept();
 }
 
+// The coroutine does not end here, or it would take its memory with it.
 void resident::run(async_call& call, thread_state& thread) {
   call_ = &call;
   if (call.waiter_outlives_)
@@ -213,7 +216,7 @@ asio::awaitable<void> resident::main(ref_ptr<resident> self) {
     if (!self->call_) co_return;
     {
       coroutine_scope scope(*std::exchange(self->call_, nullptr), *self->node_);
-      {
+      try {
         co_await asio::this_coro::reset_cancellation_state();
         // Not on the node: a cancelled wait that still stands in the loop's queue is no work that
         // the call left behind.
@@ -237,12 +240,18 @@ asio::awaitable<void> resident::main(ref_ptr<resident> self) {
               scope.cannot_wait(*tasks);
             }
           }
-          if (!self->node_->own_loop()->turns_here()) {
+          while (!self->node_->own_loop()->turns_here()) {
             co_await asio::this_coro::throw_if_cancelled(false);
-            co_await return_home();
+            try {
+              co_await return_home();
+            } catch (const std::bad_alloc&) {
+              wait_for_memory();
+            }
           }
           scope.end_step();
         }
+      } catch (...) {
+        scope.failed();  // there was no memory to begin it
       }
       // Back among the idle ones before the caller wakes and asks for one.
       self->node_->own_loop()->keep_resident(*self);

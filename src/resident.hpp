@@ -74,10 +74,9 @@ public:
   void launch();
   /// Nothing but the resident itself holds its node.
   bool reusable() const noexcept { return node_->owners() == idle_owners_; }
-  /// Takes the coroutine's reference to the call, once it has begun; where this throws, has_begun()
-  /// says whether it has. `thread` is the calling one.
+  /// Takes the coroutine's reference to the call. `thread` is the calling one. Throws what leaves a
+  /// step of the user's coroutine: memory ran out in the operation that it began.
   void run(async_call& call, thread_state& thread);
-  bool has_begun() const noexcept { return !call_; }
   /// While it is idle, so that it does not make the resident of the call above look busy. False:
   /// not yet, something that it has left behind may need it.
   bool forget_place() noexcept;

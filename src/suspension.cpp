@@ -93,7 +93,7 @@ void suspension::arrive(bool resumes) {
   arrived(resumes);
   continuation resume = std::move(resume_);
   // Held while the coroutine runs, which may end, and everything of its chain with it.
-  const ref_ptr<chain_node> node = resumes && !keeps_node_ ? std::move(node_) : node_;
+  const ref_ptr<chain_node> node = resumes && loop_ && !keeps_node_ ? std::move(node_) : node_;
   // Let go first: the coroutine may run to its end in there, and look who still holds its chain.
   self.reset();
   if (!resumes) return;

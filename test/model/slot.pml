@@ -3,7 +3,7 @@
 // The slot of a lane: a thread that sleeps for one call takes what that call's coroutine alone waits for.
 //
 //! mirrors src/lane.cpp lane::put_into_slot lane::close_slot
-//! mirrors src/lane.hpp open_slot slot_is_filled
+//! mirrors src/lane.hpp open_slot
 //! mirrors src/async_call.cpp async_call::wait async_call::park
 //! mirrors src/crossing.cpp crossing::hand_to_caller
 //! mirrors src/blocked_thread.hpp run_unclaimed
@@ -31,7 +31,6 @@ byte slot = CLOSED;
 bool token;
 bool done;                 // outcome_
 bool nested;               // other work for the thread
-bool other_needs_call;     // the thread does that other work, which ends only after the first call
 byte made, ended;          // calls
 bool claimed[2];
 byte slot_references;
@@ -126,7 +125,8 @@ active proctype thread() {
         fi;
 #endif
         if
-        :: done || slot == FILLED || nested         // within wait_a_little()
+        :: atomic { token -> token = false }          // within wait_a_little()
+        :: done
         :: true -> atomic { token -> token = false }  // it has waited in vain, and sleeps
         fi;
         take_from_slot()

@@ -104,6 +104,9 @@ public:
   void refuse(std::exception_ptr why) noexcept final;
   const char* name() const noexcept final;
 
+  /// An offer that stood among those of its loop goes to the lane of that loop's owner. On the loop.
+  void offer_to(lane& helper) noexcept;
+
   /// Null, or what the await is to throw. On the awaiting loop, after completion.
   std::exception_ptr failure();
   /// The innermost limiter token of the chain below this call. On the callable's thread.

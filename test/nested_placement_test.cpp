@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Where a nested callable runs when no worker is free: on the thread that could only wait for it, and
+// on no thread that something else may depend on.
+
+#include "support/call_tools.hpp"
+#include "support/kernel_thread_id.hpp"
+#include "support/loop_tools.hpp"
+
+#include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/worker_pool.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <functional>
+#include <optional>
+#include <stdexcept>
+
+using namespace bothworlds::testing;
+using bothworlds::async_to_sync;
+using bothworlds::cancel_policy;
+using bothworlds::sync_options;
+using bothworlds::sync_to_async;
+using bothworlds::worker_pool;
+using bothworlds::worker_pool_options;
+
+namespace {
+
+/// A callable on the one worker of a pool that blocks in a coroutine, `inside`, which is begun once
+/// the worker sleeps.
+class blocked_worker {
+public:
+  template <class Inside>
+  void run(Inside inside) {
+    auto hop = sync_to_async([] {}, {.pool = &other_pool});
+    auto coroutine = [&]() -> awaitable<void> {
+      while (pool.stats().blocked_in_bridge == 0) co_await yield_to_loop();
+      // Asio counts an operation as under way until the step that it has resumed is over: that would
+      // look like something else that the coroutine waits for.
+      co_await hop();
+      co_await inside();
+    };
+    auto callable = [&] {
+      thread = kernel_thread_id();
+      async_to_sync(std::ref(coroutine))();
+    };
+    auto root = [&]() -> awaitable<void> {
+      auto call = sync_to_async(std::ref(callable), {.pool = &pool});
+      co_await call();
+    };
+    async_to_sync(std::ref(root))();
+  }
+
+  worker_pool pool{worker_pool_options{.soft_limit = 1}};
+  worker_pool other_pool{worker_pool_options{.soft_limit = 1}};
+  long thread = 0;
+};
+
+}  // namespace
+
+TEST_CASE(
+    "where no worker is free, what a coroutine alone waits for runs on the thread that is blocked "
+    "for it") {
+  blocked_worker worker;
+  long nested = 0;
+  worker.run([&]() -> awaitable<void> {
+    auto call = sync_to_async(kernel_thread_id, {.pool = &worker.pool});
+    nested = co_await call();
+  });
+  CHECK(nested == worker.thread);
+  CHECK(worker.pool.stats().threads == 1);
+  CHECK(worker.pool.stats().compensations == 0);
+}
+
+TEST_CASE("a nested callable that throws, on the thread that is blocked for it") {
+  blocked_worker worker;
+  long nested = 0;
+  worker.run([&]() -> awaitable<void> {
+    auto call = sync_to_async(
+        [&] {
+          nested = kernel_thread_id();
+          throw std::runtime_error("nested");
+        },
+        {.pool = &worker.pool});
+    CHECK_THROWS_WITH(co_await call(), "nested");
+  });
+  CHECK(nested == worker.thread);
+}
+
+TEST_CASE("a nested callable of a task that outlives the call does not hold the thread of that call") {
+  worker_pool pool(worker_pool_options{.soft_limit = 1});
+  gate returned;
+  std::optional<child_task> late;
+  auto wait_until_it_has_returned = sync_to_async([&] { returned.wait(); }, {.pool = &pool});
+  auto coroutine = [&]() -> awaitable<void> {
+    while (pool.stats().blocked_in_bridge == 0) co_await yield_to_loop();
+    late.emplace(co_await asio::this_coro::executor, [&] { return wait_until_it_has_returned(); });
+    co_await yield_to_loop();
+  };
+  auto callable = [&] {
+    async_to_sync(std::ref(coroutine))();
+    returned.open();
+  };
+  auto root = [&]() -> awaitable<void> {
+    auto call = sync_to_async(std::ref(callable), {.pool = &pool});
+    co_await call();
+    co_await late->join();
+  };
+  async_to_sync(std::ref(root))();
+  CHECK(pool.stats().compensations >= 1);
+}
+
+TEST_CASE("a task left behind by one call does not run on the thread that waits for the next one") {
+  worker_pool pool(worker_pool_options{.soft_limit = 1});
+  gate second_has_returned;
+  std::optional<child_task> late;
+  bool second_begins = false;
+  auto wait_for_the_second = sync_to_async([&] { second_has_returned.wait(); }, {.pool = &pool});
+  // One function, so that both calls are of one size and the second may have the address of the first.
+  auto coroutine = [&](bool first) -> awaitable<void> {
+    auto executor = co_await asio::this_coro::executor;
+    if (first) {
+      late.emplace(executor, [&]() -> awaitable<void> {
+        while (!second_begins) co_await yield_to_loop();
+        while (pool.stats().blocked_in_bridge == 0) co_await yield_to_loop();
+        co_await wait_for_the_second();
+      });
+      co_return;
+    }
+    second_begins = true;
+    for (int turn = 0; turn < 1000; ++turn) co_await yield_to_loop();
+  };
+  auto callable = [&] {
+    async_to_sync(std::ref(coroutine))(true);
+    async_to_sync(std::ref(coroutine))(false);
+    second_has_returned.open();
+  };
+  auto root = [&]() -> awaitable<void> {
+    auto call = sync_to_async(std::ref(callable), {.pool = &pool});
+    co_await call();
+    co_await late->join();
+  };
+  async_to_sync(std::ref(root))();
+}
+
+// What the root's thread may take up when its loop is idle must not be out of reach once it has
+// given the loop away for something else.
+TEST_CASE("offers to a thread that gives its loop away are still taken by it, further down") {
+  worker_pool pool(worker_pool_options{.soft_limit = 1, .hard_limit = 1});
+  const long root_thread = kernel_thread_id();
+  gate third_runs;
+  std::atomic<long> third_thread{0};
+  auto wait_for_the_third = [&] { third_runs.wait(); };
+  auto nested = [&]() -> awaitable<void> {
+    while (!third_runs.is_open()) co_await yield_to_loop();
+  };
+  auto second = [&] { async_to_sync(std::ref(nested))(); };
+  auto third = [&] {
+    third_thread = kernel_thread_id();
+    third_runs.open();
+  };
+  auto root = [&]() -> awaitable<void> {
+    auto executor = co_await asio::this_coro::executor;
+    auto first_call = sync_to_async(std::ref(wait_for_the_third), {.pool = &pool});
+    auto second_call = sync_to_async(std::ref(second), {.pool = &pool});
+    auto third_call = sync_to_async(std::ref(third), {.pool = &pool});
+    child_task a(executor, [&] { return first_call(); });
+    child_task b(executor, [&] { return second_call(); });
+    child_task c(executor, [&] { return third_call(); });
+    co_await a.join();
+    co_await b.join();
+    co_await c.join();
+  };
+  async_to_sync(std::ref(root))();
+  CHECK(third_thread == root_thread);
+}
+
+TEST_CASE("a nested callable that may be abandoned does not hold the thread that waits for it") {
+  blocked_worker worker;
+  long nested = 0;
+  worker.run([&]() -> awaitable<void> {
+    auto call = sync_to_async(kernel_thread_id,
+                              {.pool = &worker.pool, .on_cancel = cancel_policy::abandon});
+    nested = co_await call();
+  });
+  CHECK(nested != worker.thread);
+}
+
+TEST_CASE("a nested callable does not hold the sync thread, for which others may have work") {
+  worker_pool pool(worker_pool_options{.soft_limit = 1});
+  const long root_thread = kernel_thread_id();
+  // On the root thread, below a call on the one worker: waits for a coroutine that needs a worker,
+  // and whose callable needs the root thread to serve somebody else.
+  gate served;
+  std::atomic<long> innermost_thread{0};
+  auto innermost = [&]() -> awaitable<void> {
+    auto call = sync_to_async(
+        [&] {
+          innermost_thread = kernel_thread_id();
+          served.wait();
+        },
+        {.pool = &pool});
+    co_await call();
+  };
+  auto on_the_root_thread = [&] { async_to_sync(std::ref(innermost))(); };
+  auto middle = [&]() -> awaitable<void> {
+    auto executor = co_await asio::this_coro::executor;
+    auto below = sync_to_async(std::ref(on_the_root_thread), thread_sensitive);
+    child_task blocked(executor, [&] { return below(); });
+    while (innermost_thread == 0) co_await yield_to_loop();
+    auto serve = sync_to_async([&] { served.open(); }, thread_sensitive);
+    co_await serve();
+    co_await blocked.join();
+  };
+  auto on_the_worker = [&] { async_to_sync(std::ref(middle))(); };
+  async_to_sync([&]() -> awaitable<void> {
+    auto call = sync_to_async(std::ref(on_the_worker), {.pool = &pool});
+    co_await call();
+  })();
+  CHECK(innermost_thread != root_thread);
+}
