@@ -8,7 +8,9 @@
 #include "support/loop_tools.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/blocking_portal.hpp>
 #include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/task.hpp>
 #include <bothworlds/worker_pool.hpp>
 
 #include <doctest/doctest.h>
@@ -116,8 +118,10 @@ TEST_CASE("a task left behind by one call does not run on the thread that waits 
   worker_pool pool(worker_pool_options{.soft_limit = 1});
   gate second_has_returned;
   std::optional<child_task> late;
-  bool second_begins = false;
+  bool second_begins = false, waits = false;
+  worker_pool other_pool(worker_pool_options{.soft_limit = 1});
   auto wait_for_the_second = sync_to_async([&] { second_has_returned.wait(); }, {.pool = &pool});
+  auto hop = sync_to_async([] {}, {.pool = &other_pool});
   // One function, so that both calls are of one size and the second may have the address of the first.
   auto coroutine = [&](bool first) -> awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
@@ -125,12 +129,14 @@ TEST_CASE("a task left behind by one call does not run on the thread that waits 
       late.emplace(executor, [&]() -> awaitable<void> {
         while (!second_begins) co_await yield_to_loop();
         while (pool.stats().blocked_in_bridge == 0) co_await yield_to_loop();
+        co_await hop();
+        waits = true;
         co_await wait_for_the_second();
       });
       co_return;
     }
     second_begins = true;
-    for (int turn = 0; turn < 1000; ++turn) co_await yield_to_loop();
+    while (!waits) co_await yield_to_loop();
   };
   auto callable = [&] {
     async_to_sync(std::ref(coroutine))(true);
@@ -189,35 +195,46 @@ TEST_CASE("a nested callable that may be abandoned does not hold the thread that
 }
 
 TEST_CASE("a nested callable does not hold the sync thread, for which others may have work") {
-  worker_pool pool(worker_pool_options{.soft_limit = 1});
-  const long root_thread = kernel_thread_id();
-  // On the root thread, below a call on the one worker: waits for a coroutine that needs a worker,
-  // and whose callable needs the root thread to serve somebody else.
+  worker_pool pool(worker_pool_options{.soft_limit = 1}), other_pool;
+  bothworlds::blocking_portal portal;
+  const long this_thread = kernel_thread_id();
+
+  // The one worker of the pool is blocked.
+  gate over;
+  auto wait_until_it_is_over = [&]() -> awaitable<void> {
+    while (!over.is_open()) co_await yield_to_loop();
+  };
+  auto block = [&] { async_to_sync(std::ref(wait_until_it_is_over))(); };
+  auto occupied = portal.start([&]() -> awaitable<void> {
+    auto call = sync_to_async(std::ref(block), {.pool = &pool});
+    co_await call();
+  });
+
+  // This thread is the sync thread of a call whose coroutine waits for a callable, and the callable
+  // for a thread-sensitive call of a task.
   gate served;
-  std::atomic<long> innermost_thread{0};
-  auto innermost = [&]() -> awaitable<void> {
+  std::atomic<long> callable_thread{0}, served_on{0};
+  auto serve = [&]() -> awaitable<void> {
+    while (callable_thread == 0) co_await yield_to_loop();
+    served_on = co_await sensitive_thread();
+    served.open();
+  };
+  portal.call([&]() -> awaitable<void> {
+    while (pool.stats().blocked_in_bridge == 0) co_await yield_to_loop();
+    auto task = co_await bothworlds::create_task(serve());
+    auto hop = sync_to_async([] {}, {.pool = &other_pool});
+    co_await hop();
     auto call = sync_to_async(
         [&] {
-          innermost_thread = kernel_thread_id();
+          callable_thread = kernel_thread_id();
           served.wait();
         },
         {.pool = &pool});
     co_await call();
-  };
-  auto on_the_root_thread = [&] { async_to_sync(std::ref(innermost))(); };
-  auto middle = [&]() -> awaitable<void> {
-    auto executor = co_await asio::this_coro::executor;
-    auto below = sync_to_async(std::ref(on_the_root_thread), thread_sensitive);
-    child_task blocked(executor, [&] { return below(); });
-    while (innermost_thread == 0) co_await yield_to_loop();
-    auto serve = sync_to_async([&] { served.open(); }, thread_sensitive);
-    co_await serve();
-    co_await blocked.join();
-  };
-  auto on_the_worker = [&] { async_to_sync(std::ref(middle))(); };
-  async_to_sync([&]() -> awaitable<void> {
-    auto call = sync_to_async(std::ref(on_the_worker), {.pool = &pool});
-    co_await call();
-  })();
-  CHECK(innermost_thread != root_thread);
+    co_await task.join();
+  });
+  CHECK(callable_thread != this_thread);
+  CHECK(served_on == this_thread);
+  over.open();
+  occupied.get();
 }
