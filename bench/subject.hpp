@@ -37,7 +37,8 @@ public:
   template <class Subject, class... Args>
   void add(std::string name, std::size_t calls_per_round, std::size_t warm_rounds,
            Args... arguments) {
-    entries_.push_back({std::move(name), calls_per_round, warm_rounds, maker<Subject>(arguments...)});
+    entries_.push_back(
+        {std::move(name), calls_per_round, warm_rounds, maker<Subject>(arguments...)});
   }
   /// Makes the latest one's longer twin from `arguments`.
   template <class Subject, class... Args>

@@ -45,7 +45,8 @@ struct chain_place {
   // blocks_sync_lane).
   ref_ptr<class chain_node> lane_frame;
   bool blocks_sync_lane = false;
-  const async_call* call = nullptr;  // for which `blocked` waits, to be compared only; null: another
+  const async_call* call =
+      nullptr;  // for which `blocked` waits, to be compared only; null: another
   ref_ptr<class chain_node>
       above;  // the nearest call above this one that had not ended when it began; null: the root
   ref_ptr<limiter_token>

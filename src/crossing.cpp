@@ -117,14 +117,11 @@ work::~work() = default;
 blocked_call::~blocked_call() = default;
 ref_counted::~ref_counted() = default;
 
-const char* crossing::name() const noexcept {
-  return extras_ ? extras_->name : nullptr;
-}
+const char* crossing::name() const noexcept { return extras_ ? extras_->name : nullptr; }
 
 void crossing::prepare(asio::any_io_executor&& awaiting) {
   prepare_resumption(std::move(awaiting), where());
-  if (on_cancel_ == cancel_policy::interrupt)
-    interruption_ = std::make_unique<interruption>();
+  if (on_cancel_ == cancel_policy::interrupt) interruption_ = std::make_unique<interruption>();
   if (extras_ && extras_->limiter)
     token_ = new limiter_token(extras_->limiter, *this, chain_token());
   if (call_target* const elsewhere = target()) return elsewhere->check(where());
@@ -304,9 +301,7 @@ ref_ptr<crossing> crossing::give_token_back() noexcept {
   return token_ ? limiter_core::release(*token_) : ref_ptr<crossing>();
 }
 
-call_target* crossing::target() const noexcept {
-  return extras_ ? extras_->target.get() : nullptr;
-}
+call_target* crossing::target() const noexcept { return extras_ ? extras_->target.get() : nullptr; }
 
 ref_ptr<limiter_token> crossing::chain_token() const noexcept {
   if (token_) return token_;

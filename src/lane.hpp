@@ -13,10 +13,13 @@
 // alone waits for may be put there, and runs on the thread that would only wait for it.
 //
 // Four queues:
-//   nested_   work of the chain that is blocked on this thread; served by its innermost frame,
-//   whichever it is main_     (not of a thread's) work of chains that are not on this thread's
-//   stack: between two calls only offers_   work that also stands in a pool's queue, because the
-//   pool had no free worker last_     (bound only) what waits for the thread to leave
+//   - nested_: work of the chain that is blocked on this thread; served by its innermost frame,
+//     whichever it is;
+//   - main_, not of a thread's: work of chains that are not on this thread's stack; between two
+//     calls only;
+//   - offers_: work that also stands in a pool's queue, because the pool had no free worker;
+//   - last_, bound only: what waits for the thread to leave.
+//
 // mutex_ guards the queues. frames_ counts the calls that block on this thread now, and how often
 // the last of them has ended; it is written by that thread alone. A pusher counts itself into
 // nested_count_ before it looks at frames_, a closing frame does it the other way round (all
@@ -103,9 +106,7 @@ public:
   void open_frame() noexcept;
   /// Runs what came too late for every frame, when the last one closes.
   void close_frame() noexcept;
-  std::uint32_t epoch() const noexcept {
-    return epoch_in(frames_.load(std::memory_order_relaxed));
-  }
+  std::uint32_t epoch() const noexcept { return epoch_in(frames_.load(std::memory_order_relaxed)); }
   bool has_nested() const noexcept { return nested_count_.load(std::memory_order_seq_cst) != 0; }
   bool has_offers() const noexcept { return offer_count_.load(std::memory_order_seq_cst) != 0; }
   /// The next piece of work, claimed, for serve(); null: none.

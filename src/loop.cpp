@@ -177,7 +177,7 @@ void loop::wake_driver() noexcept {
 void loop::execute(const chain_node& node, continuation&& function, bool may_run_now) {
   if (may_run_now && turns_here()) {
     thread_record::stirs();
-    begins_step();  // Asio may just have woken in sleep()
+    begins_step();                                // Asio may just have woken in sleep()
     const ref_ptr<const chain_node> kept(&node);  // the function may destroy the executor
     const node_scope scope(&node);
     try {

@@ -150,9 +150,10 @@ private:
                                     &suspension::in_flight_hook_>,
       boost::intrusive::constant_time_size<false>>;
 
-  using offers = boost::intrusive::list<
-      work, boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
-      boost::intrusive::constant_time_size<false>>;
+  using offers =
+      boost::intrusive::list<work,
+                             boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
+                             boost::intrusive::constant_time_size<false>>;
 
   ~loop() override;
   void publish_offers() noexcept;
@@ -200,17 +201,18 @@ private:
   alignas(std::max_align_t) std::byte wake_storage_[128];
   std::atomic<const thread_state*> turned_by_{nullptr};  // the driver writes
   std::atomic<std::uint64_t> step_{0};                   // the driver writes
-  loop_op* ready_ = nullptr;         // driver: what it pushed, and took from arrivals_; oldest first
-  loop_op** ready_end_ = &ready_;    // driver: the link after the newest
-  loop_memory memory_;               // driver
-  short_wait short_wait_;            // driver: for calls that are about to come back
-  suspensions in_flight_;            // driver: coroutines of this loop wait in them
-  offers offers_;                    // driver
-  resident* idle_resident_ = nullptr;  // driver: the latest, linked to those before it; own themselves
-  std::size_t idle_residents_ = 0;   // driver
-  bool place_kept_ = false;          // driver
-  // So many tasks at once cost no new coroutine, and that much an idle loop holds on to: a kilobyte
-  // or two each.
+  loop_op* ready_ = nullptr;       // driver: what it pushed, and took from arrivals_; oldest first
+  loop_op** ready_end_ = &ready_;  // driver: the link after the newest
+  loop_memory memory_;             // driver
+  short_wait short_wait_;          // driver: for calls that are about to come back
+  suspensions in_flight_;          // driver: coroutines of this loop wait in them
+  offers offers_;                  // driver
+  resident* idle_resident_ =
+      nullptr;                      // driver: the latest, linked to those before it; own themselves
+  std::size_t idle_residents_ = 0;  // driver
+  bool place_kept_ = false;         // driver
+  // So many tasks at once cost no new coroutine, and that much an idle loop holds on to: two or three
+  // kilobytes each, with the frames that its node recycles.
   static constexpr std::size_t most_idle_residents = 1024;
 };
 

@@ -54,8 +54,7 @@ void suspension::suspend(continuation&& resume, asio::cancellation_slot slot) no
   try {
     // A coroutine may have hopped to another executor's thread: what belongs to its loop is done on
     // its loop.
-    if (own)
-      return own->execute(*node_, continuation([self, this, slot] { enter(slot); }), false);
+    if (own) return own->execute(*node_, continuation([self, this, slot] { enter(slot); }), false);
   } catch (...) {
     return begin_failed();
   }

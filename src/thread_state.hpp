@@ -105,8 +105,7 @@ private:
 /// While it lives, the code on top of it belongs to `node`, and has its values; null: to no chain.
 class node_scope {
 public:
-  explicit node_scope(const chain_node* node,
-                      thread_state& thread = this_thread_state()) noexcept;
+  explicit node_scope(const chain_node* node, thread_state& thread = this_thread_state()) noexcept;
   ~node_scope();
   node_scope(const node_scope&) = delete;
   node_scope& operator=(const node_scope&) = delete;

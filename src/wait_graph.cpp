@@ -99,8 +99,7 @@ std::size_t wait_graph::add_call(const async_call& call) {
     const thread_state* const turned_by = call.loop_->turned_by();
     const thread_record* const driver = turned_by ? frozen_->find(turned_by) : nullptr;
     stands_still = driver != nullptr;
-    if (driver && driver->serves() != call.loop_)
-      stuck_loop = add_loop(*call.loop_, turned_by);
+    if (driver && driver->serves() != call.loop_) stuck_loop = add_loop(*call.loop_, turned_by);
   }
   const ref_ptr<crossing> awaited = begun && stands_still ? sole_wait_of(call) : nullptr;
   if (awaited) {

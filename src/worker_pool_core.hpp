@@ -160,7 +160,8 @@ private:
   std::uint64_t compensations_ = 0;
   std::atomic<std::uint64_t> abandoned_{0};  // any thread
 
-  // What every call goes through stands together: between two CPUs it travels line by line.
+  // What every call goes through stands together, the mutex and the flag that a worker waits for in
+  // one line: between two CPUs it travels line by line.
   static constexpr std::size_t cache_line = 64;
   alignas(cache_line) mutable std::mutex mutex_;
   std::atomic<bool> called_{false};  // mutex_ to write: something was queued; who spins reads

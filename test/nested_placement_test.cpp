@@ -91,7 +91,8 @@ TEST_CASE("a nested callable that throws, on the thread that is blocked for it")
   CHECK(nested == worker.thread);
 }
 
-TEST_CASE("a nested callable of a task that outlives the call does not hold the thread of that call") {
+TEST_CASE(
+    "a nested callable of a task that outlives the call does not hold the thread of that call") {
   worker_pool pool(worker_pool_options{.soft_limit = 1});
   gate returned;
   std::optional<child_task> late;

@@ -3,7 +3,8 @@
 // One call of async_to_sync between the thread that waits for it, with a timeout and a loop that may stop, the executor
 // that runs its coroutine, and those who cancel it.
 //
-//! mirrors src/async_call.cpp async_call::park async_call::give_up async_call::begin async_call::finish
+//! mirrors src/async_call_wait.cpp async_call::park
+//! mirrors src/async_call.cpp async_call::give_up async_call::begin async_call::finish
 //! mirrors src/async_call.cpp async_call::request_cancel async_call::cancelled async_call::emit async_call::time_is_over
 //
 // Shown: the one who waits leaves with one outcome, and does leave; a coroutine whose caller has given up before it began

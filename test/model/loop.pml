@@ -5,7 +5,8 @@
 //! mirrors src/loop.cpp loop::push loop::push_and_wake loop::wake loop::wake_driver
 //! mirrors src/loop.cpp loop::try_drive loop::offer loop::release loop::ask_back
 //! mirrors src/loop.cpp loop::keep_helper loop::help_out loop::turn loop::sleep loop::close
-//! mirrors src/async_call.cpp async_call::wait async_call::finish
+//! mirrors src/async_call_wait.cpp async_call::wait
+//! mirrors src/async_call.cpp async_call::finish
 //! mirrors src/lane.cpp lane::push_nested lane::wake lane::forget_loops
 //
 // The root call is over when its thread-sensitive call, which blocks in a nested async_to_sync on the same loop, and its

@@ -4,7 +4,7 @@
 //
 //! mirrors src/lane.cpp lane::put_into_slot lane::close_slot
 //! mirrors src/lane.hpp open_slot
-//! mirrors src/async_call.cpp async_call::wait async_call::park
+//! mirrors src/async_call_wait.cpp async_call::wait async_call::park
 //! mirrors src/crossing.cpp crossing::hand_to_caller
 //! mirrors src/blocked_thread.hpp run_unclaimed
 //

@@ -224,17 +224,17 @@ private:
 
   // Set before the call is published, then constant.
   std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
-  loop* loop_ = nullptr;      // null: a foreign loop, that of node_
-  ref_ptr<loop> kept_loop_;   // the same; null: waiter_outlives_
-  ref_ptr<chain_node> node_;  // null: the loop's resident has it
-  lane* waiter_ = nullptr;    // null: a coroutine waits
-  ref_ptr<lane> kept_waiter_;         // the same; null: waiter_outlives_
-  ref_ptr<chain_node> made_by_;       // of the code that made the call; null: it has none
-  ref_ptr<limiter_token> token_;      // the innermost one of the calls above; null: none
-  bool sync_root_ = false;            // no call is above it
-  bool hosts_tasks_ = false;          // may make a scope for tasks, which it then waits for
+  loop* loop_ = nullptr;          // null: a foreign loop, that of node_
+  ref_ptr<loop> kept_loop_;       // the same; null: waiter_outlives_
+  ref_ptr<chain_node> node_;      // null: the loop's resident has it
+  lane* waiter_ = nullptr;        // null: a coroutine waits
+  ref_ptr<lane> kept_waiter_;     // the same; null: waiter_outlives_
+  ref_ptr<chain_node> made_by_;   // of the code that made the call; null: it has none
+  ref_ptr<limiter_token> token_;  // the innermost one of the calls above; null: none
+  bool sync_root_ = false;        // no call is above it
+  bool hosts_tasks_ = false;      // may make a scope for tasks, which it then waits for
   bool awaited_ = false;
-  bool waiter_outlives_ = false;      // the waiting thread stays until the coroutine has gone
+  bool waiter_outlives_ = false;  // the waiting thread stays until the coroutine has gone
   ref_ptr<task_scope>
       tasks_;  // where its coroutine's tasks belong; null: nowhere, or see hosts_tasks_
 

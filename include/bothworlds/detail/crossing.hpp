@@ -168,8 +168,8 @@ private:
   void abandon() noexcept;
   void cancel_inner(asio::cancellation_type type) noexcept;
 
-  worker_pool_core* pool_;  // prepare() may set it, then constant; null: it does not run on a pool
-  ref_ptr<lane> helper_;  // dispatch(), then constant; where this may stand as an offer
+  worker_pool_core* pool_;  // the user's, or set by prepare(); null after that: it runs elsewhere
+  ref_ptr<lane> helper_;    // dispatch(), then constant; where this may stand as an offer
   blocked_call* inner_ = nullptr;  // inner_mutex_; kept alive by the thread that waits for it
   asio::cancellation_type undelivered_ = asio::cancellation_type::none;  // inner_mutex_
   spin_mutex inner_mutex_;
@@ -177,7 +177,7 @@ private:
   bool withdrawn_ = false;                 // the awaiting loop
   bool offered_here_ = false;              // likewise: it stands among that loop's own offers
   bool abandoned_ = false;                 // the awaiting loop
-  bool keeps_pool_ = false;                // of prepare(): one reference; the default pool stays
+  bool keeps_pool_ = false;                // prepare() has counted a reference to pool_
   const cancel_policy on_cancel_;
   const bool thread_sensitive_;
   // What follows, and the callable and its result, is what the thread that runs it looks at: all

@@ -91,8 +91,8 @@ private:
   void arrive(bool resumes);
   static void resumed(loop_op* op, bool resumes) noexcept;
 
-  loop* loop_ = nullptr;  // that of node_, which keeps it; apart, for who delivers
-  continuation resume_;   // the awaiting loop
+  loop* loop_ = nullptr;      // that of node_, which keeps it; apart, for who delivers
+  continuation resume_;       // the awaiting loop
   ref_ptr<chain_node> node_;  // set by prepare_resumption(), then constant until it has arrived;
                               // null: the coroutine has no chain
   ref_ptr<foreign_awaiter> foreign_;  // likewise; null: the awaiting loop is one of ours

@@ -15,8 +15,8 @@ class lane;
 class worker_pool_core;
 
 /// Something that some thread is to run once. It may stand in the queue of a pool and, as an offer
-/// to a thread that is blocked higher up in the same chain, in that thread's lane; whoever claims
-/// it decides its fate.
+/// to a thread that is blocked higher up in the same chain, in that thread's lane or among the
+/// offers of its loop; whoever claims it decides its fate.
 class BOTHWORLDS_API work : public ref_counted {
 public:
   using hook = boost::intrusive::list_member_hook<>;
