@@ -160,10 +160,10 @@ private:
   std::uint64_t compensations_ = 0;
   std::atomic<std::uint64_t> abandoned_{0};  // any thread
 
-  // What every call goes through stands together, the mutex and the flag that a worker waits for in
-  // one line: between two CPUs it travels line by line.
-  static constexpr std::size_t cache_line = 64;
-  alignas(cache_line) mutable std::mutex mutex_;
+  // What every call goes through stands together, the mutex next to the flag that a worker waits for:
+  // between two CPUs it travels line by line. (Not aligned to a line: where a constructor throws,
+  // g++ 12 forgets memory that was allocated with an alignment.)
+  mutable std::mutex mutex_;
   std::atomic<bool> called_{false};  // mutex_ to write: something was queued; who spins reads
   std::atomic<bool> closed_{false};  // mutex_ to write, for good
   bool spinning_ = false;            // one of those that search waits in short_wait_
