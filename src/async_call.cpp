@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "aborted.hpp"
-#include "blocked_thread.hpp"
 #include "chain.hpp"
 #include "context_values.hpp"
 #include "describe.hpp"
@@ -12,11 +11,8 @@
 #include "names.hpp"
 #include "resident.hpp"
 #include "serial_executor.hpp"
-#include "thread_record.hpp"
 #include "thread_state.hpp"
 #include "unhandled.hpp"
-#include "watch.hpp"
-#include "worker_pool_core.hpp"
 
 #include <bothworlds/detail/async_call.hpp>
 #include <bothworlds/detail/crossing.hpp>
