@@ -14,14 +14,20 @@
 #include <bothworlds/worker_pool.hpp>
 
 #include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/prefer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <future>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace bothworlds::testing;
@@ -324,6 +330,86 @@ TEST_CASE("a thread that ends while a task of its loop is still waiting ends cle
     CHECK_FALSE(destroyed);
   }).join();
   CHECK(destroyed);
+}
+
+TEST_CASE(
+    "an executor that another thread keeps is that of its call alone, whoever copied it and lets go "
+    "of it") {
+  std::optional<asio::any_io_executor> kept;
+  const auto executor_of_a_call = [] {
+    return async_to_sync([]() -> awaitable<asio::any_io_executor> {
+      co_return co_await asio::this_coro::executor;
+    })();
+  };
+  SUBCASE("copied by the coroutine") { kept = executor_of_a_call(); }
+  SUBCASE("copied on a worker while the coroutine waits, and again outside of the loop") {
+    kept = async_to_sync([]() -> awaitable<asio::any_io_executor> {
+      const asio::any_io_executor mine = co_await asio::this_coro::executor;
+      auto copy = sync_to_async([&] { return asio::any_io_executor(mine); });
+      co_return co_await copy();
+    })();
+  }
+  SUBCASE("copied on a thread that never runs a loop, which takes the first one") {
+    asio::any_io_executor first = executor_of_a_call();
+    std::thread([&] { kept = asio::any_io_executor(std::exchange(first, {})); }).join();
+  }
+  CHECK(executor_of_a_call() != *kept);
+  // The coroutine of the call above lets go of what it has not made.
+  async_to_sync([&]() -> awaitable<void> {
+    kept.reset();
+    co_return;
+  })();
+  kept = executor_of_a_call();
+  CHECK(executor_of_a_call() != *kept);
+}
+
+TEST_CASE(
+    "an executor may be copied and let go of on any thread, while its loop turns and when it is "
+    "gone") {
+  std::mutex mutex;
+  std::vector<asio::any_io_executor> shared;
+  // Takes one, copies it and gives the copy back; the next time it gives none back.
+  const auto use_one = [&](std::size_t turn) {
+    asio::any_io_executor one;
+    {
+      const std::lock_guard lock(mutex);
+      if (shared.empty()) return;
+      one = std::move(shared.back());
+      shared.pop_back();
+    }
+    if (turn % 4 == 0) return;
+    const asio::any_io_executor copy = asio::prefer(one, asio::execution::blocking.never);
+    const std::lock_guard lock(mutex);
+    shared.push_back(turn % 2 == 0 ? one : copy);
+  };
+  std::atomic<bool> enough{false};
+  std::vector<std::thread> others;
+  for (int number = 0; number < 2; ++number)
+    others.emplace_back([&] {
+      for (std::size_t turn = 0; !enough; ++turn) use_one(turn);
+    });
+  for (int loops = 0; loops < 4; ++loops)
+    std::thread([&] {
+      for (std::size_t call = 0; call < 200; ++call)
+        async_to_sync([&]() -> awaitable<void> {
+          {
+            const asio::any_io_executor mine = co_await asio::this_coro::executor;
+            const std::lock_guard lock(mutex);
+            shared.push_back(mine);
+          }
+          use_one(call);
+          // Here a worker, or the thread itself while the loop is with a helper.
+          auto elsewhere = sync_to_async(use_one, {.thread_sensitive = call % 3 == 0});
+          co_await elsewhere(call + 1);
+          use_one(call + 2);
+        })();
+    }).join();
+  enough = true;
+  for (std::thread& other : others) other.join();
+  // Their loops are gone: what is posted there is destroyed, and an executor can still go.
+  const std::shared_ptr<int> posted = std::make_shared<int>(0);
+  for (const asio::any_io_executor& one : shared) asio::post(one, [posted] {});
+  CHECK(posted.use_count() == 1);
 }
 
 TEST_CASE(
