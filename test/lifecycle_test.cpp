@@ -368,7 +368,7 @@ TEST_CASE(
     "gone") {
   std::mutex mutex;
   std::vector<asio::any_io_executor> shared;
-  // Takes one, copies it and gives the copy back; the next time it gives none back.
+  // Takes one and copies it. Gives the copy back, or the first one; every fourth time, none.
   const auto use_one = [&](std::size_t turn) {
     asio::any_io_executor one;
     {
