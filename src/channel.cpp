@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "blocked_thread.hpp"
 #include "lane.hpp"
-#include "parker.hpp"
+#include "short_wait.hpp"
 #include "thread_state.hpp"
 
 #include <bothworlds/detail/channel_core.hpp>

@@ -27,6 +27,7 @@
 #pragma once
 
 #include "parker.hpp"
+#include "short_wait.hpp"
 
 #include <bothworlds/detail/work.hpp>
 

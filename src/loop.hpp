@@ -17,6 +17,7 @@
 #include "asio_internals.hpp"
 #include "chain.hpp"
 #include "loop_watch.hpp"
+#include "short_wait.hpp"
 #include "thread_state.hpp"
 
 #include <bothworlds/detail/loop_op.hpp>

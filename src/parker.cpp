@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "parker.hpp"
 
+#include "short_wait.hpp"
+
 #include <bothworlds/detail/spin_mutex.hpp>
 
-#include <algorithm>
 #include <cerrno>
 #include <ctime>
-#include <utility>
 
 #include <linux/futex.h>
 #include <sched.h>
@@ -30,39 +30,7 @@ timespec to_timespec(parker::clock::time_point at) noexcept {
           static_cast<long>(since.count() % 1'000'000'000)};
 }
 
-int usable_cpus() noexcept {
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  if (::sched_getaffinity(0, sizeof mask, &mask) != 0) return 1;
-  return CPU_COUNT(&mask);
-}
-
 }  // namespace
-
-int spin_rounds() noexcept {
-  // About 10 microseconds: as long as a futex wake on a virtual machine takes at the least. Asked
-  // once: a process that is pinned later merely spins a little in vain.
-  static const int rounds = usable_cpus() > 1 ? 400 : 0;
-  return rounds;
-}
-
-bool short_wait::yield() noexcept {
-  using clock = std::chrono::steady_clock;
-  const auto before = clock::now();
-  ::sched_yield();
-  slow_ = clock::now() - before > std::chrono::milliseconds(1);
-  return !slow_;
-}
-
-void short_wait::learn(bool came) noexcept {
-  constexpr unsigned most_in_vain = 8;
-  if (came && !std::exchange(slow_, false)) {
-    in_vain_ = 0;
-    return;
-  }
-  in_vain_ = std::min(in_vain_ + 1, most_in_vain);
-  skip_ = (1U << in_vain_) - 1;
-}
 
 void parker::park() noexcept { sleep(nullptr); }
 

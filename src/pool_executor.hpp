@@ -55,7 +55,8 @@ public:
   template <class F>
   void execute(F&& f) const {
     const ref_ptr<posted_function> item(new posted_function(continuation(std::forward<F>(f))));
-    pool_->submit(*item, false);
+    const ref_ptr<worker_pool_core> kept = pool_;  // the function may destroy the executor
+    kept->submit(*item, false);
   }
 
   friend bool operator==(const pool_executor& a, const pool_executor& b) noexcept {

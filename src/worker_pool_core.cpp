@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "worker_pool_core.hpp"
 
-#include "describe.hpp"
-#include "exception_from.hpp"
 #include "lane.hpp"
 #include "resources.hpp"
 #include "thread_cache.hpp"
@@ -15,7 +13,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 #include <utility>
 
 #include <pthread.h>
@@ -50,22 +47,16 @@ private:
   sigset_t before_;
 };
 
-error closed_error(std::source_location where) {
-  return error(errc::pool_closed, where, "the worker pool is shut down",
-               "  fix  keep the pool until its last call has ended, or use the default pool\n");
-}
+/// Calls who spins, once the mutex has been let go.
+struct late_call {
+  std::atomic<bool>& called;
+  bool spins = false;
+  ~late_call() {
+    if (spins) called.store(true, std::memory_order_relaxed);
+  }
+};
 
 }  // namespace
-
-std::int64_t coarse_now() noexcept {
-  timespec now;
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
-}
-
-std::chrono::milliseconds age(std::int64_t since, std::int64_t now) noexcept {
-  return std::chrono::milliseconds((now - since) / 1'000'000);
-}
 
 worker_pool_core::worker_pool_core(worker_pool_options options)
     : options_(with_defaults(std::move(options))), fork_generation_(fork_generation()) {
@@ -94,6 +85,7 @@ bool worker_pool_core::may_grow() const noexcept {
 worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can_run,
                                                      bool* saturated) {
   if (fork_generation_ != fork_generation()) check_open(item.where());
+  late_call call{called_};  // before the lock, and so after it
   std::unique_lock lock(mutex_, std::defer_lock);
   lock_soon(lock);
   if (closed_) throw closed_error(item.where());
@@ -112,7 +104,7 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   intrusive_ptr_add_ref(&item);
   item.in_pool_.store(true, std::memory_order_relaxed);
   queue_.push_back(item);
-  called_.store(true, std::memory_order_relaxed);
+  call.spins = spinning_;
   // Somebody looks for each of the items before this one, and there is one more who does, or will
   // be woken to.
   if (queued < free_workers) {
@@ -135,33 +127,37 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   try {
     start_worker();
   } catch (...) {
-    const std::exception_ptr why = std::current_exception();
     if (saturated) *saturated = true;
-    lock.lock();
-    uncount_worker();
-    const bool still_queued = item.pool_hook_.is_linked();
-    // The live ones come to it when their items end. Without a limit each item has been promised a
-    // thread: the others may stay for as long as the library lives.
-    const bool somebody_comes =
-        is_unlimited() ? queue_.size() <= searching_ + idle_.size() : threads_ != 0;
-    if (somebody_comes || !still_queued) {
-      item.waits_knowingly_ = still_queued;
-      refuse_hopeless(lock, why);
-      return admission::queued;
-    }
-    queue_.erase(queue_.iterator_to(item));
-    // Others may have been queued meanwhile, trusting that this thread would start.
-    if (threads_ == 0) refuse_queue(lock, why);
-    lock.unlock();
-    intrusive_ptr_release(&item);
-    throw error(
-        boost::system::errc::make_error_code(boost::system::errc::resource_unavailable_try_again),
-        item.where(), "no thread can be started for the worker pool \"" + options_.name + "\"",
-        "  why  the system refused a thread, and the pool has none yet\n"
-        "  fix  look at the limits of threads and memory, and at "
-        "worker_pool_options::stack_size\n");
+    no_thread_for(item, std::current_exception());
   }
   return admission::queued;
+}
+
+// The thread that was counted for the item could not be started: others come for it, or it is taken
+// back, and this throws.
+void worker_pool_core::no_thread_for(work& item, std::exception_ptr why) {
+  std::unique_lock lock(mutex_);
+  uncount_worker();
+  const bool still_queued = item.pool_hook_.is_linked();
+  // The live ones come to it when their items end. Without a limit each item has been promised a
+  // thread: the others may stay for as long as the library lives.
+  const bool somebody_comes =
+      is_unlimited() ? queue_.size() <= searching_ + idle_.size() : threads_ != 0;
+  if (somebody_comes || !still_queued) {
+    item.waits_knowingly_ = still_queued;
+    return refuse_hopeless(lock, why);
+  }
+  queue_.erase(queue_.iterator_to(item));
+  // Others may have been queued meanwhile, trusting that this thread would start.
+  if (threads_ == 0) refuse_queue(lock, why);
+  lock.unlock();
+  intrusive_ptr_release(&item);
+  throw error(
+      boost::system::errc::make_error_code(boost::system::errc::resource_unavailable_try_again),
+      item.where(), "no thread can be started for the worker pool \"" + options_.name + "\"",
+      "  why  the system refused a thread, and the pool has none yet\n"
+      "  fix  look at the limits of threads and memory, and at "
+      "worker_pool_options::stack_size\n");
 }
 
 // Nobody holds the mutex for long: where its holder may be running, to sleep for it would cost more.
@@ -275,21 +271,6 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
   if (needed) add_counted_worker(successor);
 }
 
-void worker_pool_core::join_finished(std::unique_lock<std::mutex>& lock) noexcept {
-  std::list<boost::thread> ended;
-  ended.splice(ended.end(), finished_);
-  lock.unlock();
-  for (boost::thread& thread : ended) {
-    if (thread.get_id() == boost::this_thread::get_id())
-      thread.detach();
-    else {
-      const boost::this_thread::disable_interruption no_interruption;
-      thread.join();
-    }
-  }
-  lock.lock();
-}
-
 work* worker_pool_core::next(pool_worker& self, std::unique_lock<std::mutex>& lock) {
   for (;;) {
     // More workers are at it than may be: the surplus that was added for blocked ones leaves.
@@ -354,10 +335,15 @@ bool worker_pool_core::wait_for_work(pool_worker& self, std::unique_lock<std::mu
     spinning_ = true;
     called_.store(false, std::memory_order_relaxed);
     lock.unlock();
-    short_wait_([this] { return called_.load(std::memory_order_relaxed); });
+    const bool called = short_wait_([this] { return called_.load(std::memory_order_relaxed); });
+    const bool gathered = called && short_gather_([this] {
+                            return called_.exchange(false, std::memory_order_relaxed);
+                          });
     lock_soon(lock);
     spinning_ = false;
-    if (!queue_.empty() || closed_) return true;
+    if (gathered) short_gather_.learn(queue_.size());
+    // Called, and nothing is there: another one has it, or the call came late. Look out for the next.
+    if (called || !queue_.empty() || closed_) return true;
   }
   if (std::exchange(self.searching_, false)) --searching_;
   idle_.push_front(self);
@@ -436,122 +422,6 @@ void pool_worker::resumes() noexcept {
   if (--blocks_ != 0) return;
   const std::lock_guard lock(pool_.mutex_);
   --pool_.blocked_;
-}
-
-namespace {
-
-// With the reference of the queue that it stood in.
-void refuse_or_release(work& item, const std::exception_ptr& why) noexcept {
-  if (item.try_claim())
-    item.refuse(why);
-  else
-    intrusive_ptr_release(&item);
-}
-
-}  // namespace
-
-void worker_pool_core::refuse_queue(std::unique_lock<std::mutex>& lock,
-                                    std::exception_ptr why) noexcept {
-  while (!queue_.empty()) {
-    work* item = &queue_.front();
-    queue_.pop_front();
-    lock.unlock();
-    refuse_or_release(*item, why);
-    lock.lock();
-  }
-}
-
-// A thread could not be started. Where none is left nobody comes for what is queued. Where all are
-// blocked, it may be for the very items that are queued here: those whose submitters believed that
-// a worker was free stand nowhere else.
-void worker_pool_core::refuse_hopeless(std::unique_lock<std::mutex>& lock,
-                                       std::exception_ptr why) noexcept {
-  if (threads_ == 0) return refuse_queue(lock, why);
-  const auto trusting = [](const work& item) { return !item.waits_knowingly_; };
-  while (threads_ == blocked_) {
-    const auto found = std::find_if(queue_.begin(), queue_.end(), trusting);
-    if (found == queue_.end()) return;
-    work& item = *found;
-    queue_.erase(found);
-    lock.unlock();
-    refuse_or_release(item, why);
-    lock.lock();
-  }
-}
-
-worker_pool_stats worker_pool_core::stats() const {
-  const std::lock_guard lock(mutex_);
-  worker_pool_stats stats;
-  stats.threads = threads_;
-  for (const pool_worker& worker : all_) stats.busy += worker.busy_;
-  stats.blocked_in_bridge = blocked_;
-  stats.queued = queue_.size();
-  if (!queue_.empty()) stats.oldest_queued = age(queue_.front().queued_at_, coarse_now());
-  stats.completed = completed_;
-  stats.abandoned = abandoned_.load(std::memory_order_relaxed);
-  stats.compensations = compensations_;
-  return stats;
-}
-
-namespace {
-
-leftover make_leftover(const char* name, std::source_location where) {
-  leftover entry;
-  entry.name = name ? name : describe(where);
-  entry.where = where;
-  return entry;
-}
-
-}  // namespace
-
-std::vector<leftover> worker_pool_core::list_running() const {
-  std::vector<leftover> running;
-  const std::int64_t now = coarse_now();
-  for (const pool_worker& worker : all_)
-    if (worker.busy_) {
-      leftover entry = make_leftover(worker.running_name_, worker.running_where_);
-      entry.running_for = age(worker.running_since_, now);
-      entry.kernel_thread_id = worker.kernel_id_;
-      running.push_back(std::move(entry));
-    }
-  std::sort(running.begin(), running.end(),
-            [](const leftover& a, const leftover& b) { return a.running_for > b.running_for; });
-  return running;
-}
-
-std::vector<leftover> worker_pool_core::running() const {
-  const std::lock_guard lock(mutex_);
-  return list_running();
-}
-
-std::vector<leftover> worker_pool_core::shutdown(
-    const std::chrono::steady_clock::time_point* deadline) {
-  if (fork_generation_ != fork_generation()) return {};  // its threads do not exist in this process
-  std::unique_lock lock(mutex_);
-  closed_ = true;
-  while (wake_idle_worker()) {
-  }
-  while (!resting_.empty()) take_resting().parker_.unpark();
-  const auto left = [&] { return !has_threads(); };
-  if (!deadline)
-    all_left_.wait(lock, left);
-  else
-    all_left_.wait_until(lock, *deadline, left);
-  // Without a deadline nothing is left, and no memory is needed: a destructor may call this.
-  std::vector<leftover> leftovers;
-  std::exception_ptr no_memory;
-  try {
-    leftovers = list_running();
-    for (const work& item : queue_) leftovers.push_back(make_leftover(item.name(), item.where()));
-  } catch (...) {
-    no_memory = std::current_exception();
-  }
-  if (!queue_.empty())
-    refuse_queue(lock,
-                 exception_from([] { return closed_error(std::source_location::current()); }));
-  join_finished(lock);
-  if (no_memory) std::rethrow_exception(no_memory);
-  return leftovers;
 }
 
 }  // namespace bothworlds::detail

@@ -20,6 +20,7 @@
 #pragma once
 
 #include "parker.hpp"
+#include "short_wait.hpp"
 
 #include <bothworlds/detail/work.hpp>
 #include <bothworlds/worker_pool.hpp>
@@ -33,6 +34,10 @@
 #include <list>
 #include <mutex>
 #include <vector>
+
+namespace bothworlds {
+class error;
+}
 
 namespace bothworlds::detail {
 
@@ -124,6 +129,9 @@ private:
   bool is_surplus() const noexcept { return threads_ - blocked_ > options_.soft_limit; }
   bool wants_worker() const noexcept;
   bool has_threads() const noexcept { return threads_ + ending_ + resting_.size() != 0; }
+  std::vector<leftover> list_running() const;
+  /// The same, and what is queued.
+  std::vector<leftover> list_unfinished() const;
   bool wake_idle_worker() noexcept;
   void lock_soon(std::unique_lock<std::mutex>& lock) const noexcept;
   /// One more worker counts from now on, for add_counted_worker(). Null: a thread has to be started
@@ -142,16 +150,23 @@ private:
   bool rest(pool_worker& self, std::unique_lock<std::mutex>& lock);
   bool wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock);
   void stop_searching(pool_worker& self) noexcept;
-  std::vector<leftover> list_running() const;
+  void no_thread_for(work& item, std::exception_ptr why);
+  static error closed_error(std::source_location where);
   void refuse_queue(std::unique_lock<std::mutex>& lock, std::exception_ptr why) noexcept;
   void refuse_hopeless(std::unique_lock<std::mutex>& lock, std::exception_ptr why) noexcept;
   void join_finished(std::unique_lock<std::mutex>& lock) noexcept;
 
   const worker_pool_options options_;
   const std::uint32_t fork_generation_;
+  std::atomic<bool> closed_{
+      false};  // mutex_ to write, for good; far from it, for those who only look
   asio::execution_context context_;
   std::mutex starting_mutex_;  // a thread's handle is stored before the thread goes on
   std::condition_variable all_left_;
+  // Something was queued while somebody spins, who reads this; any thread writes. Far from mutex_,
+  // and set after that is free: or who spins would take its line away from who queues, and then run
+  // into it.
+  std::atomic<bool> called_{false};
   idle_stack resting_;  // workers that have left and may come back
   worker_list all_;
   std::list<boost::thread> handles_;   // of all_ and resting_, and of those that end
@@ -160,13 +175,11 @@ private:
   std::uint64_t compensations_ = 0;
   std::atomic<std::uint64_t> abandoned_{0};  // any thread
 
-  // What every call goes through stands together, the mutex next to the flag that a worker waits for:
-  // between two CPUs it travels line by line. (Not aligned to a line: where a constructor throws,
-  // g++ 12 forgets memory that was allocated with an alignment.)
+  // What every call goes through stands together: between two CPUs it travels line by line. (Not
+  // aligned to a line: where a constructor throws, g++ 12 forgets memory that was allocated with an
+  // alignment.)
   mutable std::mutex mutex_;
-  std::atomic<bool> called_{false};  // mutex_ to write: something was queued; who spins reads
-  std::atomic<bool> closed_{false};  // mutex_ to write, for good
-  bool spinning_ = false;            // one of those that search waits in short_wait_
+  bool spinning_ = false;  // one of those that search waits in short_wait_
   work_queue queue_;
   idle_stack idle_;
   std::size_t threads_ = 0;    // workers: those that have not left, with those on their way
@@ -174,7 +187,8 @@ private:
   std::size_t blocked_ = 0;    // of threads_, blocked in a bridge
   std::size_t searching_ = 0;  // of them, spinning or woken: about to look at the queue
   std::uint64_t completed_ = 0;
-  short_wait short_wait_;  // whoever has set spinning_
+  short_wait short_wait_;      // whoever has set spinning_
+  short_gather short_gather_;  // likewise
 };
 
 const ref_ptr<worker_pool_core>& core_of(const worker_pool& pool) noexcept;

@@ -4,11 +4,12 @@
 // leaves, and whose thread rests then and may come back as a worker.
 //
 //! mirrors src/worker_pool_core.cpp worker_pool_core::submit worker_pool_core::next worker_pool_core::wait_for_work
-//! mirrors src/worker_pool_core.cpp worker_pool_core::work_loop worker_pool_core::worker_blocks worker_pool_core::shutdown
+//! mirrors src/worker_pool_core.cpp worker_pool_core::work_loop worker_pool_core::worker_blocks
 //! mirrors src/worker_pool_core.cpp worker_pool_core::wake_idle_worker pool_worker::blocks pool_worker::resumes
 //! mirrors src/worker_pool_core.cpp worker_pool_core::stop_searching worker_pool_core::wants_worker
 //! mirrors src/worker_pool_core.cpp worker_pool_core::count_worker worker_pool_core::uncount_worker worker_pool_core::rest
-//! mirrors src/worker_pool_core.cpp worker_pool_core::take_resting
+//! mirrors src/worker_pool_core.cpp worker_pool_core::take_resting worker_pool_core::no_thread_for
+//! mirrors src/worker_pool_shutdown.cpp worker_pool_core::shutdown worker_pool_core::refuse_hopeless
 //
 // Every item that submit takes is run, or refused because there is no thread to be had; none lies in the queue while
 // everybody sleeps, although each parent blocks until its child, an item of the same pool, has run. Never more threads
@@ -320,7 +321,11 @@ next:
   atomic {
     spinning = false;
 #ifndef SPINNER_SLEEPS_AT_ONCE
-    if :: queued > 0 || closed -> goto next :: else fi;
+    if
+    :: queued > 0 || closed -> goto next
+    :: queued == 0 && !closed -> goto next     // it was called, and comes too late
+    :: queued == 0 && !closed
+    fi;
 #endif
     searches[me] = false;
     searching--;
