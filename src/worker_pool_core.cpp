@@ -51,9 +51,10 @@ private:
 struct late_call {
   std::atomic<bool>& called;
   bool spins = false;
-  ~late_call() {
-    if (spins) called.store(true, std::memory_order_relaxed);
+  void make() noexcept {
+    if (std::exchange(spins, false)) called.store(true, std::memory_order_relaxed);
   }
+  ~late_call() { make(); }
 };
 
 }  // namespace
@@ -114,12 +115,14 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   if (!may_grow()) {
     item.waits_knowingly_ = true;
     lock.unlock();
+    call.make();
     watch_waits();
     if (saturated) *saturated = true;
     return admission::queued;
   }
   pool_worker* const rested = count_worker();
   lock.unlock();
+  call.make();
   if (rested) {
     rested->parker_.unpark();
     return admission::queued;
@@ -336,13 +339,15 @@ bool worker_pool_core::wait_for_work(pool_worker& self, std::unique_lock<std::mu
     called_.store(false, std::memory_order_relaxed);
     lock.unlock();
     const bool called = short_wait_([this] { return called_.load(std::memory_order_relaxed); });
-    const bool gathered = called && short_gather_([this] {
+    if (called) called_.store(false, std::memory_order_relaxed);
+    const bool gathered = called && lets_gather() && short_gather_([this] {
                             return called_.exchange(false, std::memory_order_relaxed);
                           });
     lock_soon(lock);
     spinning_ = false;
     if (gathered) short_gather_.learn(queue_.size());
-    // Called, and nothing is there: another one has it, or the call came late. Look out for the next.
+    // Called, and nothing is there: another one has it, it was taken back, or the call came late.
+    // Look out for the next.
     if (called || !queue_.empty() || closed_) return true;
   }
   if (std::exchange(self.searching_, false)) --searching_;

@@ -124,6 +124,9 @@ private:
     return options_.soft_limit == std::numeric_limits<unsigned>::max();
   }
 
+  /// What gathers would count against a limit of the queue.
+  bool lets_gather() const noexcept { return options_.queue_limit == no_limit; }
+
   // With mutex_ held.
   bool may_grow() const noexcept;
   bool is_surplus() const noexcept { return threads_ - blocked_ > options_.soft_limit; }
@@ -179,7 +182,7 @@ private:
   // aligned to a line: where a constructor throws, g++ 12 forgets memory that was allocated with an
   // alignment.)
   mutable std::mutex mutex_;
-  bool spinning_ = false;  // one of those that search waits in short_wait_
+  bool spinning_ = false;  // one of those that search is in short_wait_ or short_gather_
   work_queue queue_;
   idle_stack idle_;
   std::size_t threads_ = 0;    // workers: those that have not left, with those on their way
