@@ -112,6 +112,7 @@ public:
   }
   ~blocking_scope() {
     stop_.reset();
+    if (call_.in_child_) return;
     if (caller_) caller_->detach();
     call_.waiter_->close_frame();
   }
@@ -134,13 +135,15 @@ void async_call::block_on_own_loop(thread_state& thread, const async_options& op
   // The loop kept for this thread, unless calls of this thread are on it already, further down the
   // stack.
   struct loop_use {
+    const bool& in_child;
     unsigned* frames = nullptr;
     ref_ptr<loop> made;
     ~loop_use() {
+      if (in_child) return;  // which has begun afresh
       if (frames) --*frames;
       if (made) made->close();
     }
-  } use;
+  } use{in_child_, nullptr, nullptr};
   if (thread.home_frames != 0) {
     use.made = new loop(*thread.own_lane);
     loop_ = use.made.get();
@@ -165,6 +168,10 @@ void async_call::block_on_own_loop(thread_state& thread, const async_options& op
   turning.reset();
   if (pending()) return wait(thread, &mine, &turning);  // its pool hears first that it is blocked
   leave(mine);
+}
+
+bool async_call::is_of_parent_process() const noexcept {
+  return loop_ ? loop_->is_of_parent_process() : node_->foreign()->is_of_parent_process();
 }
 
 void async_call::leave(loop& home) noexcept {
@@ -290,6 +297,12 @@ void async_call::finish(value_cell&& values) noexcept {
     // This very thread waits: there is nobody to wake, and who refuses a call that was never begun
     // may just as well find that it has ended.
     if (pending()) outcome_.store(outcome::done, std::memory_order_release);
+    return;
+  }
+  if (loop_ && loop_->is_of_parent_process()) {
+    // The thread that waits has this on its stack, or is not in this process.
+    in_child_ = true;
+    outcome_.store(outcome::done, std::memory_order_release);
     return;
   }
   const ref_ptr<lane> waiter(waiter_);

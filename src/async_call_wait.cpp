@@ -5,6 +5,7 @@
 #include "chain.hpp"
 #include "exception_from.hpp"
 #include "foreign_context.hpp"
+#include "forked_child.hpp"
 #include "lane.hpp"
 #include "loop.hpp"
 #include "thread_record.hpp"
@@ -49,9 +50,17 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
   const blocking_driver until(*this, mine, owned, blocked.takes_offers());
   bool driving = root;
   bool idle = false;
+  // After everything that runs code which may fork. What has been done by then is left as it is.
+  const auto check_process = [this] {
+    if (!pending() || !is_of_parent_process()) return;
+    in_child_ = true;
+    throw call_of_parent(where_);
+  };
+  check_process();
   if (root && *turning) {
     idle = owned->run_handlers(until);
     turning->reset();
+    check_process();
   }
   while (pending()) {
     const bool was_idle = std::exchange(idle, false);
@@ -64,11 +73,13 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
         driving = false;
       }
       blocked.run(item);
+      check_process();
       continue;
     }
     if (owned && (driving || (driving = owned->try_drive()))) {
       blocked.sleeps();
       idle = owned->turn(until);
+      check_process();
       continue;
     }
     // A root call wants its loop back. Below a root call a helper may keep it as long as it likes.
@@ -77,9 +88,12 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
     else if (blocked.has_stack())
       mine.open_slot(this);
     park(mine, blocked);
-    if (work* const next = mine.close_slot()) blocked.run_unclaimed(next);
+    if (work* const next = mine.close_slot()) {
+      blocked.run_unclaimed(next);
+      check_process();
+    }
   }
-  if (!owned) return;
+  if (!owned || in_child_) return;
   if (!root) {
     // The calls below need the loop to keep turning while this thread goes on with blocking code.
     if (driving) owned->offer();

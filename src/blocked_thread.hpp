@@ -57,10 +57,10 @@ public:
 
   void run(work* item) noexcept {
     running();
-    if (is_offer_) ++thread_.help_depth;
-    const bool was_offer = std::exchange(is_offer_, false);
+    const unsigned depth = thread_.help_depth;
+    if (std::exchange(is_offer_, false)) ++thread_.help_depth;
     serve(item);
-    if (was_offer) --thread_.help_depth;
+    thread_.help_depth = depth;
   }
 
   /// Work that nobody has claimed yet, with a reference.
@@ -77,7 +77,8 @@ private:
   static constexpr std::size_t stack_reserve = 256 * 1024;
 
   void running() noexcept {
-    if (std::exchange(sleeps_, false)) thread_.worker->resumes();
+    // In a forked child it is no worker any more.
+    if (std::exchange(sleeps_, false) && thread_.worker) thread_.worker->resumes();
   }
 
   thread_state& thread_;

@@ -267,6 +267,8 @@ void crossing::run() noexcept {
     } catch (...) {
       failure_ = std::current_exception();
     }
+    // Who awaits it is in the parent: what is further down on this stack sees that.
+    if (scope && scope->is_of_parent_process()) return;
     if (interruption_) {
       interruption_->end();
       if (interrupted_ && interruption_->fired()) failure_ = operation_aborted();

@@ -2,6 +2,7 @@
 #include "lane.hpp"
 
 #include "describe.hpp"
+#include "forked_child.hpp"
 #include "loop.hpp"
 #include "per_process.hpp"
 #include "resources.hpp"
@@ -242,6 +243,8 @@ void lane::serve_until_retired() noexcept {
 
 void lane::serve_queues() noexcept {
   for (;;) {
+    // A forked child has forgotten whose thread this is.
+    if (this_thread_state().own_lane.get() != this) end_forked_child(&running_where_);
     work* item = take_nested();
     if (!item) item = take(main_);
     if (item) {

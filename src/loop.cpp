@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "loop.hpp"
 
+#include "forked_child.hpp"
 #include "lane.hpp"
 #include "resident.hpp"
 #include "thread_cache.hpp"
@@ -251,6 +252,7 @@ bool loop::help_out() noexcept {
   };
   do {
     turn(until_asked_back(*this));
+    if (is_of_parent_process()) end_forked_child(nullptr);
     seen = role::asked_back;
     // Fails where the owner has found other work and wants the helper to go on.
   } while (!role_.compare_exchange_strong(seen, role::nobody, std::memory_order_release,
@@ -294,13 +296,13 @@ bool loop::turn(const driver& until) noexcept {
 
 bool loop::run_handlers(const driver& until) noexcept {
   constexpr int queue_batch = 64;  // then Asio gets its turn, so that neither starves the other
-  for (;;) {
+  while (!is_of_parent_process()) {
     for (int count = 0; count < queue_batch; ++count) {
       loop_op* const op = next_ready();
       if (!op) break;
       begins_step();
       op->run_(op, true);
-      if (until.should_leave()) return false;
+      if (until.should_leave() || is_of_parent_process()) return false;
     }
     if (until.should_leave()) return false;
     const std::size_t handled = poll_asio();
@@ -310,6 +312,7 @@ bool loop::run_handlers(const driver& until) noexcept {
       continue;
     if (!sleep(until)) return true;
   }
+  return false;
 }
 
 void loop::offer_here(crossing& call) noexcept { offers_.push_back(call); }
@@ -342,7 +345,7 @@ work* loop::take_offer() noexcept {
 std::size_t loop::poll_asio() noexcept {
   constexpr std::size_t batch = 16;
   std::size_t handled = 0;
-  while (handled < batch) {
+  while (handled < batch && !is_of_parent_process()) {
     begins_step();
     try {
       if (io_->poll_one() == 0) break;

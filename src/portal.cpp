@@ -10,6 +10,7 @@
 #include "completion.hpp"
 #include "context_values.hpp"
 #include "describe.hpp"
+#include "forked_child.hpp"
 #include "lane.hpp"
 #include "loop.hpp"
 #include "thread_cache.hpp"
@@ -155,6 +156,7 @@ void portal_core::serve_until_told() noexcept {
   loop_->try_drive();
   ready_.set();
   loop_->turn(until_told(leaving_));
+  if (is_of_parent_process()) end_forked_child(nullptr);
   loop_->release();
   loop_->close();
   left_.set();

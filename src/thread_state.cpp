@@ -60,12 +60,14 @@ BOTHWORLDS_NOINLINE thread_state& make_thread_state() {
   known_state = &state;
   const std::uint32_t generation = fork_generation();
   if (state.fork_generation != generation) {
+    loop* const driving = state.driving;
     may_block_scope* const blocking = state.blocking;
     value_cell* const values = state.values;
     const void* const values_loop = state.values_loop;
     const value_cell own_values = std::move(state.own_values);
     new (this_thread.storage) thread_state;
     // The scopes on this stack are still to be left one by one; and values are nobody else's.
+    this_thread.state().driving = driving;
     this_thread.state().blocking = blocking;
     this_thread.state().values = values;
     this_thread.state().values_loop = values_loop;

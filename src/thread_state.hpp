@@ -70,9 +70,8 @@ public:
 
   /// The crossing whose callable runs here; null: none, or one of the parent process's, whose loop
   /// nobody runs.
-  crossing* call() const noexcept {
-    return fork_generation_ == fork_generation() ? call_ : nullptr;
-  }
+  crossing* call() const noexcept { return is_of_parent_process() ? nullptr : call_; }
+  bool is_of_parent_process() const noexcept { return fork_generation_ != fork_generation(); }
   const void* loop_marker() const noexcept { return loop_marker_; }
   const may_block_scope* outer() const noexcept { return outer_; }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "worker_pool_core.hpp"
 
+#include "forked_child.hpp"
 #include "lane.hpp"
 #include "resources.hpp"
 #include "thread_cache.hpp"
@@ -71,7 +72,7 @@ worker_pool_core::~worker_pool_core() {
 
 void worker_pool_core::check_open(std::source_location where) const {
   // Looked at without the lock: in a forked child another thread may have held it for ever.
-  if (fork_generation_ != fork_generation())
+  if (is_of_parent_process())
     throw error(errc::forked_child, where, "this worker pool was made before fork(), in the parent",
                 "  fix  make a pool in the child, or use the default pool, which the child has of "
                 "its own\n");
@@ -85,7 +86,7 @@ bool worker_pool_core::may_grow() const noexcept {
 
 worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can_run,
                                                      bool* saturated) {
-  if (fork_generation_ != fork_generation()) check_open(item.where());
+  if (is_of_parent_process()) check_open(item.where());
   late_call call{called_};  // before the lock, and so after it
   std::unique_lock lock(mutex_, std::defer_lock);
   lock_soon(lock);
@@ -243,6 +244,7 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
     self.running_since_ = coarse_now();
     lock.unlock();
     serve(item);
+    if (is_of_parent_process()) end_forked_child(&self.running_where_);
     lock_soon(lock);
     self.busy_ = false;
     ++completed_;
@@ -424,6 +426,7 @@ void pool_worker::blocks() noexcept {
 }
 
 void pool_worker::resumes() noexcept {
+  if (pool_.is_of_parent_process()) return;  // a child, where the mutex may be held for ever
   if (--blocks_ != 0) return;
   const std::lock_guard lock(pool_.mutex_);
   --pool_.blocked_;

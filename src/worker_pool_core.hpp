@@ -21,6 +21,7 @@
 
 #include "parker.hpp"
 #include "short_wait.hpp"
+#include "thread_state.hpp"
 
 #include <bothworlds/detail/work.hpp>
 #include <bothworlds/worker_pool.hpp>
@@ -92,6 +93,8 @@ public:
   /// Whether a call that is submitted now finds a worker, without one being added for another that
   /// is blocked; or hears that the pool is shut down.
   bool has_free_worker() const noexcept;
+
+  bool is_of_parent_process() const noexcept { return fork_generation_ != fork_generation(); }
 
   void note_abandoned() noexcept { abandoned_.fetch_add(1, std::memory_order_relaxed); }
 

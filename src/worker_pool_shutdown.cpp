@@ -76,7 +76,7 @@ void worker_pool_core::join_finished(std::unique_lock<std::mutex>& lock) noexcep
 
 std::vector<leftover> worker_pool_core::shutdown(
     const std::chrono::steady_clock::time_point* deadline) {
-  if (fork_generation_ != fork_generation()) return {};  // its threads do not exist in this process
+  if (is_of_parent_process()) return {};  // its threads do not exist in this process
   std::unique_lock lock(mutex_);
   closed_ = true;
   while (wake_idle_worker()) {

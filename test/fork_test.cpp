@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Forked children: of a process with a warm pool, of a busy one, from inside a callable.
+// Forked children: of a process with a warm pool, of a busy one, from inside a callable. What has forked
+// and goes on in the child where it came from: forked_child_test.cpp.
 
 #include "support/call_tools.hpp"
 #include "support/kernel_thread_id.hpp"
@@ -107,70 +108,6 @@ TEST_CASE(
   stop.open();
   for (auto& hammer : hammers) hammer.join();
   CHECK(good == 20);
-}
-
-namespace {
-
-/// Forks in a coroutine. The child's next wait on the parent's loop that is the library's is
-/// refused; plain Asio's goes on; and what the child begins itself works.
-awaitable<int> fork_here() {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::alarm(60);
-    int code = 1;
-    try {
-      co_await answer();
-      code = 3;
-    } catch (const bothworlds::error& e) {
-      std::thread own([&] { code = e.code() == errc::forked_child ? async_to_sync(answer)() : 2; });
-      own.join();
-    }
-    ::_exit(code);
-  }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  co_return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-/// Right after an await, when a worker may still hold what it resumed the coroutine with.
-awaitable<int> forked_in_coroutine() {
-  co_await answer();
-  co_await sensitive_answer();
-  co_return co_await fork_here();
-}
-
-/// Returns on a helper's thread, once the loop's owner, a thread that waits in async_to_sync, has
-/// asked for the loop.
-awaitable<void> move_to_helper(long owner) {
-  const heartbeat pulse(co_await asio::this_coro::executor);
-  auto outlast = sync_to_async([&] { pulse.block_for_ticks(2); }, thread_sensitive);
-  do co_await outlast();
-  while (kernel_thread_id() == owner);
-  comes_true([=] { return thread_sleeps(owner); });
-}
-
-}  // namespace
-
-TEST_CASE(
-    "fork_with_warm_pool: forked in a coroutine, the child's next wait on the parent's loop is "
-    "refused" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
-  int code = 0;
-  run_async_root([&]() -> awaitable<void> { code = co_await forked_in_coroutine(); });
-  CHECK(code == 42);
-  CHECK(async_to_sync(forked_in_coroutine)() == 42);
-  CHECK(async_to_sync(answer)() == 42);
-}
-
-TEST_CASE(
-    "fork_with_warm_pool: forked on a helper's thread, the child goes on though the parent wants "
-    "its loop back" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
-  const long owner = kernel_thread_id();
-  CHECK(async_to_sync([&]() -> awaitable<int> {
-          co_await move_to_helper(owner);
-          co_return co_await fork_here();
-        })() == 42);
-  CHECK(async_to_sync(answer)() == 42);
 }
 
 TEST_CASE(

@@ -48,18 +48,33 @@ inline bool thread_sleeps(long id) {
          line[after_name + 2] == 'S';
 }
 
+/// fork(); a signal ends the child after `limit` seconds, whatever its thread has blocked.
+inline pid_t fork_for(unsigned limit = 60) {
+  const pid_t child = ::fork();
+  if (child != 0) return child;
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_UNBLOCK, &all, nullptr);
+  std::signal(SIGALRM, SIG_DFL);
+  ::alarm(limit);
+  return child;
+}
+
+/// Waits for the child's end. Gives its exit code, or minus the number of the signal that ended it.
+inline int exit_code_of(pid_t child) {
+  if (child < 0) return -1000;
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
 /// Runs `fn`, which returns an exit code, in a forked child that is ended after `limit` seconds.
-/// Gives the exit code, or minus the number of the signal that ended the child.
+/// Gives what exit_code_of() does.
 template <class F>
 int exit_code_of_child(F fn, unsigned limit = 60) {
-  const pid_t child = ::fork();
-  if (child < 0) return -1000;
+  const pid_t child = fork_for(limit);
   if (child == 0) {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_UNBLOCK, &all, nullptr);
-    std::signal(SIGALRM, SIG_DFL);
-    ::alarm(limit);
     int code = 250;
     try {
       code = fn();
@@ -68,10 +83,7 @@ int exit_code_of_child(F fn, unsigned limit = 60) {
     }
     ::_exit(code);
   }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  return exit_code_of(child);
 }
 
 }  // namespace bothworlds::testing

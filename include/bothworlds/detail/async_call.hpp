@@ -174,6 +174,7 @@ private:
   void wait(thread_state& thread, loop* owned, std::optional<turning_scope>* turning = nullptr);
   static void leave(loop& home) noexcept;
   void park(lane& where, blocked_thread& blocked);
+  bool is_of_parent_process() const noexcept;
   bool pending() const noexcept {
     return outcome_.load(std::memory_order_seq_cst) == outcome::pending;
   }
@@ -242,6 +243,7 @@ private:
   std::exception_ptr gave_up_because_;
   std::chrono::steady_clock::time_point patience_ = std::chrono::steady_clock::time_point::max();
   bool stopped_before_ = false;
+  bool in_child_ = false;  // code above has forked, and this is the child
   bool may_be_stopped_ = false;    // it was given a stop token
   std::int64_t asleep_since_ = 0;  // when it first slept; nanoseconds of the coarse clock
 };

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Code that has forked, and goes on in the child where it came from: a coroutine on a loop of the
+// parent's, a callable that returns to a thread which is there no more.
+
+#include "support/call_tools.hpp"
+#include "support/captured_stderr.hpp"
+#include "support/kernel_thread_id.hpp"
+#include "support/loop_tools.hpp"
+#include "support/process.hpp"
+#include "support/sanitizers.hpp"
+
+#include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/blocking_portal.hpp>
+#include <bothworlds/blocking_region.hpp>
+#include <bothworlds/error.hpp>
+#include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/thread_bound.hpp>
+#include <bothworlds/worker_pool.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+using namespace bothworlds::testing;
+using bothworlds::async_to_sync;
+using bothworlds::blocking_portal;
+using bothworlds::errc;
+using bothworlds::sync_to_async;
+using bothworlds::worker_pool;
+
+namespace {
+
+/// The exit code of a child in which everything was as it should be.
+constexpr int as_expected = 42;
+
+/// In a child: ends it, where `block` does not throw forked_child; and where the thread cannot make
+/// new calls afterwards. In the parent: what `block` gives.
+template <class F>
+int ends_in_child_with_forked_child(F block) {
+  const pid_t parent = ::getpid();
+  try {
+    const int got = block();
+    if (::getpid() == parent) return got;
+    ::_exit(1);
+  } catch (const bothworlds::error& e) {
+    if (::getpid() == parent) throw;
+    ::_exit(e.code() == errc::forked_child ? async_to_sync(answer)() : 2);
+  }
+}
+
+/// Forks. In the child it returns 0, which no child's exit code of these cases is; in the parent
+/// the child's exit code.
+int forked() {
+  const pid_t child = fork_for();
+  return child == 0 ? 0 : exit_code_of(child);
+}
+
+/// The child's next wait of the library's on the parent's loop is refused; what it begins itself
+/// works.
+awaitable<int> refused_in_child() {
+  auto call = sync_to_async([] { return 1; });
+  if (const int code = forked(); code != 0) co_return code;
+  int code = 1;
+  try {
+    co_await call();
+  } catch (const bothworlds::error& e) {
+    std::thread own([&] { code = e.code() == errc::forked_child ? async_to_sync(answer)() : 2; });
+    own.join();
+  }
+  ::_exit(code);
+}
+
+/// The child waits for what the library knows nothing of.
+awaitable<int> suspended_in_child() {
+  const int code = forked();
+  co_await yield_to_loop();
+  if (code == 0) ::_exit(3);
+  co_return code;
+}
+
+/// Returns on a helper's thread, once the loop's owner, a thread that waits in async_to_sync, has
+/// asked for the loop.
+awaitable<void> move_to_helper(long owner) {
+  const heartbeat pulse(co_await asio::this_coro::executor);
+  auto outlast = sync_to_async([&] { pulse.block_for_ticks(2); }, thread_sensitive);
+  do co_await outlast();
+  while (kernel_thread_id() == owner);
+  comes_true([=] { return thread_sleeps(owner); });
+}
+
+template <class F>
+int on_helper(F coroutine_fn) {
+  const long owner = kernel_thread_id();
+  return async_to_sync([&]() -> awaitable<int> {
+    co_await move_to_helper(owner);
+    co_return co_await coroutine_fn();
+  })();
+}
+
+/// Gives EXIT_FAILURE, once the child has said on stderr why it ends, and that it was in `what`.
+template <class F>
+int ends_with_report(const char* what, F parent) {
+  const captured_stderr told;
+  const int code = parent();
+  const std::string text = told.text();
+  CHECK(text.find("a forked child, process ") != std::string::npos);
+  CHECK(text.find(what) != std::string::npos);
+  CHECK(text.find("  fix  end the child in the code that forks, with _exit() or exec\n") !=
+        std::string::npos);
+  return code;
+}
+
+constexpr const char* in_coroutine = "  at   a coroutine that has forked";
+
+/// Ends any other process than that which made it, where it is destroyed or called.
+class of_one_process {
+public:
+  of_one_process() = default;
+  of_one_process(const of_one_process&) = delete;
+  of_one_process& operator=(const of_one_process&) = delete;
+  ~of_one_process() { check(); }
+  void check() const {
+    if (::getpid() != made_in_) ::_exit(4);
+  }
+
+private:
+  const pid_t made_in_ = ::getpid();
+};
+
+}  // namespace
+
+TEST_CASE(
+    "fork_with_warm_pool: forked in a coroutine, the child's next wait on the parent's loop is "
+    "refused" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  // Right after an await, when a worker may still hold what it resumed the coroutine with.
+  const auto warm = []() -> awaitable<int> {
+    co_await answer();
+    co_await sensitive_answer();
+    co_return co_await refused_in_child();
+  };
+  int code = 0;
+  run_async_root([&]() -> awaitable<void> { code = co_await warm(); });
+  CHECK(code == as_expected);
+  CHECK(async_to_sync(warm)() == as_expected);
+  CHECK(async_to_sync(answer)() == 42);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: forked in a coroutine on a helper's thread, the child goes on though the "
+    "parent wants its loop back" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  CHECK(on_helper(refused_in_child) == as_expected);
+  CHECK(async_to_sync(answer)() == 42);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a coroutine that waits for something else in the child makes "
+    "async_to_sync throw there" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  // In its first step.
+  CHECK(ends_in_child_with_forked_child([] { return async_to_sync(suspended_in_child)(); }) ==
+        as_expected);
+  // Later, resumed by the loop's own queue.
+  CHECK(ends_in_child_with_forked_child([] {
+          return async_to_sync([]() -> awaitable<int> {
+            co_await yield_to_loop();
+            co_return co_await suspended_in_child();
+          })();
+        }) == as_expected);
+  // In a handler of Asio's.
+  CHECK(ends_in_child_with_forked_child([] {
+          return async_to_sync([]() -> awaitable<int> {
+            asio::steady_timer soon(co_await asio::this_coro::executor,
+                                    std::chrono::milliseconds(5));
+            co_await soon.async_wait(asio::use_awaitable);
+            co_return co_await suspended_in_child();
+          })();
+        }) == as_expected);
+  CHECK(async_to_sync(answer)() == 42);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: in the child nothing else of the parent's loop goes "
+    "on" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  of_one_process here;
+  CHECK(ends_in_child_with_forked_child([&] {
+          return async_to_sync([&]() -> awaitable<int> {
+            const auto executor = co_await asio::this_coro::executor;
+            for (int i = 0; i < 3; ++i) asio::post(executor, [&] { here.check(); });
+            co_return co_await suspended_in_child();
+          })();
+        }) == as_expected);
+  // Nor what Asio has ready with the handler that forks.
+  CHECK(ends_in_child_with_forked_child([&] {
+          return async_to_sync([&]() -> awaitable<int> {
+            const auto executor = co_await asio::this_coro::executor;
+            const auto soon = std::chrono::steady_clock::now() + std::chrono::milliseconds(5);
+            asio::steady_timer first(executor, soon), second(executor, soon);
+            second.expires_at(soon);
+            auto done = [&](boost::system::error_code) { here.check(); };
+            auto wait = first.async_wait(asio::deferred);
+            second.async_wait(done);
+            co_await std::move(wait)(asio::use_awaitable);
+            co_return co_await suspended_in_child();
+          })();
+        }) == as_expected);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: in the child no call of the parent's chain runs, and nothing of one is "
+    "destroyed" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  of_one_process here;
+  // The argument of the callable that forks; that of a worker's ends with the child.
+  auto fork_with = sync_to_async([](const std::unique_ptr<of_one_process>&) { return forked(); });
+  CHECK(async_to_sync([&]() -> awaitable<int> {
+          auto argument = std::make_unique<of_one_process>();
+          co_return co_await fork_with(std::move(argument));
+        })() == EXIT_FAILURE);
+  // What is queued for the thread on which the callable forks.
+  CHECK(ends_in_child_with_forked_child([&] {
+          return async_to_sync([&]() -> awaitable<int> {
+            const auto executor = co_await asio::this_coro::executor;
+            gate second_waits;
+            int code = 0;
+            auto first = sync_to_async(
+                [&] {
+                  second_waits.wait();
+                  return forked();
+                },
+                thread_sensitive);
+            auto second = sync_to_async([&] { here.check(); }, thread_sensitive);
+            child_task one(executor, [&]() -> awaitable<void> { code = co_await first(); });
+            child_task other(executor, [&]() -> awaitable<void> { co_await second(); });
+            asio::post(executor, [&] { second_waits.open(); });
+            co_await one.join();
+            co_await other.join();
+            co_return code;
+          })();
+        }) == as_expected);
+  // What other coroutines of the loop hold.
+  const pid_t parent = ::getpid();
+  auto leaves_another = [&]() -> awaitable<int> {
+    const auto executor = co_await asio::this_coro::executor;
+    gate released;
+    auto other = sync_to_async([&] { released.wait(); });
+    child_task holds(executor, [&]() -> awaitable<void> {
+      const of_one_process held;
+      co_await other();
+    });
+    co_await yield_to_loop();
+    const int code = forked();
+    if (code == 0) co_return 0;
+    released.open();
+    co_await holds.join();
+    co_return code;
+  };
+  const int code = async_to_sync(std::ref(leaves_another), {.force_new_loop = true})();
+  if (::getpid() != parent) ::_exit(as_expected);
+  CHECK(code == as_expected);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a coroutine that ends in the child gives its result there, on a thread "
+    "of the user's" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  const pid_t parent = ::getpid();
+  const auto ends = []() -> awaitable<int> {
+    co_await yield_to_loop();
+    co_return forked();
+  };
+  for (const bool new_loop : {false, true}) {
+    const int code = async_to_sync(ends, {.force_new_loop = new_loop})();
+    if (::getpid() != parent) {
+      // What a call leaves behind goes on in the next one: the thread has one loop again.
+      bool went_on = false;
+      async_to_sync([&]() -> awaitable<void> {
+        asio::post(co_await asio::this_coro::executor, [&] { went_on = true; });
+      })();
+      const bool works = code == 0 && async_to_sync(answer)() == 42 && went_on &&
+                         async_to_sync(sensitive_answer)() == 42;
+      ::_exit(works ? as_expected : 1);
+    }
+    CHECK(code == as_expected);
+  }
+  CHECK(async_to_sync(answer)() == 42);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a coroutine that ends in the child gives its result there, to a "
+    "callable" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  const auto ends = []() -> awaitable<int> {
+    co_await yield_to_loop();
+    co_return forked();
+  };
+  const auto in_callable = [&](bothworlds::async_options options) {
+    const pid_t parent = ::getpid();
+    const int code = async_to_sync(ends, std::move(options))();
+    if (::getpid() == parent) return code;
+    // No thread has been started there for the parent's loop.
+    if (code != 0 || entries_of("/proc/self/task").size() != 1) ::_exit(1);
+    ::_exit(async_to_sync(answer)());
+  };
+  // On a loop of the worker's own, and on that which this thread waits in.
+  auto on_worker = sync_to_async([&] { return in_callable({.force_new_loop = true}); });
+  CHECK(async_to_sync(std::ref(on_worker))() == as_expected);
+  auto on_this_thread = sync_to_async([&] { return in_callable({}); }, thread_sensitive);
+  CHECK(async_to_sync(std::ref(on_this_thread))() == as_expected);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a child that is left with a helper's thread ends, and says "
+    "why" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  CHECK(ends_with_report(in_coroutine, [] { return on_helper(suspended_in_child); }) ==
+        EXIT_FAILURE);
+  CHECK(ends_with_report(in_coroutine, [] {
+          return on_helper([]() -> awaitable<int> { co_return forked(); });
+        }) == EXIT_FAILURE);
+  CHECK(async_to_sync(answer)() == 42);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a child whose coroutine ran in a portal ends, and says "
+    "why" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  blocking_portal portal;
+  CHECK(ends_with_report(in_coroutine, [&] { return portal.call(suspended_in_child); }) ==
+        EXIT_FAILURE);
+  CHECK(ends_with_report(in_coroutine, [&] {
+          return portal.start([] { return forked(); }).get();
+        }) == EXIT_FAILURE);
+  CHECK(portal.call([] { return 1; }) == 1);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a callable that returns or throws in the child ends it, and says why and "
+    "where" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  const auto throws = [] {
+    const int code = forked();
+    if (code == 0) throw std::runtime_error("in the child");
+    return code;
+  };
+  worker_pool own_pool;
+  bothworlds::thread_bound<int> bound([] { return 0; });
+  const auto awaited = [](auto call) {
+    return ends_with_report("forked_child_test.cpp:", [&] {
+      int code = 0;
+      run_async_root([&]() -> awaitable<void> { code = co_await call(); });
+      return code;
+    });
+  };
+  CHECK(awaited(sync_to_async(forked)) == EXIT_FAILURE);
+  CHECK(awaited(sync_to_async(throws)) == EXIT_FAILURE);
+  CHECK(awaited(sync_to_async(forked, {.pool = &own_pool})) == EXIT_FAILURE);
+  CHECK(awaited(sync_to_async(forked, thread_sensitive)) == EXIT_FAILURE);
+  CHECK(awaited([&] { return bound.call([](int&) { return forked(); }); }) == EXIT_FAILURE);
+  // Below a call of its own, which throws there; the callable makes of that what it likes.
+  const auto nests = [] {
+    try {
+      auto inner = sync_to_async(forked, thread_sensitive);
+      return async_to_sync(std::ref(inner))();
+    } catch (const bothworlds::error&) {
+      return 0;
+    }
+  };
+  CHECK(awaited(sync_to_async(nests, thread_sensitive)) == EXIT_FAILURE);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a callable that returns in the child makes the calls throw that block "
+    "below it" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  auto on_this_thread = sync_to_async(forked, thread_sensitive);
+  CHECK(ends_in_child_with_forked_child(
+            [&] { return async_to_sync(std::ref(on_this_thread))(); }) == as_expected);
+  // Two calls of this thread, one below the other.
+  auto nested =
+      sync_to_async([&] { return async_to_sync(std::ref(on_this_thread))(); }, thread_sensitive);
+  CHECK(ends_in_child_with_forked_child([&] { return async_to_sync(std::ref(nested))(); }) ==
+        as_expected);
+  CHECK(async_to_sync(answer)() == 42);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a callable that returns in the child makes the wait for a portal's call "
+    "throw" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  blocking_portal portal;
+  const int code = ends_in_child_with_forked_child([&] {
+    return async_to_sync([&]() -> awaitable<int> {
+      const auto executor = co_await asio::this_coro::executor;
+      gate waits, released;
+      int child = 0;
+      // The thread of this chain waits in the future, and runs what else is for it there.
+      auto wait = sync_to_async(
+          [&] {
+            auto future = portal.start([&]() -> awaitable<void> {
+              while (!released.is_open()) co_await yield_to_loop();
+            });
+            waits.open();
+            future.get();
+          },
+          thread_sensitive);
+      child_task waiting(executor, [&]() -> awaitable<void> { co_await wait(); });
+      co_await comes_true_on_loop([&] { return waits.is_open(); });
+      auto fork_there = sync_to_async(forked, thread_sensitive);
+      child = co_await fork_there();
+      released.open();
+      co_await waiting.join();
+      co_return child;
+    })();
+  });
+  CHECK(code == as_expected);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a blocking_region that ends in the child asks nothing of the parent's "
+    "pool" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  worker_pool pool;
+  gate stop;
+  // So that the pool's mutex is held at one fork or another.
+  std::thread busy([&] {
+    while (!stop.is_open()) pool.stats();
+  });
+  auto fork_inside = sync_to_async(
+      [] {
+        pid_t child = 0;
+        {
+          const bothworlds::blocking_region region;
+          child = fork_for();
+        }
+        if (child == 0) ::_exit(as_expected);
+        return exit_code_of(child);
+      },
+      {.pool = &pool});
+  int good = 0;
+  run_async_root([&]() -> awaitable<void> {
+    for (int i = 0; i < 100; ++i) good += co_await fork_inside() == as_expected;
+  });
+  stop.open();
+  busy.join();
+  CHECK(good == 100);
+}
