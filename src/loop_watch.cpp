@@ -72,11 +72,11 @@ public:
   void remove(watched_turn& turn) noexcept;
 
 private:
-  using turns = boost::intrusive::list<
-      watched_turn,
-      boost::intrusive::member_hook<watched_turn, boost::intrusive::list_member_hook<>,
-                                    &watched_turn::hook_>,
-      boost::intrusive::constant_time_size<false>>;
+  using turns =
+      boost::intrusive::list<watched_turn,
+                             boost::intrusive::member_hook<
+                                 watched_turn, decltype(watched_turn::hook_), &watched_turn::hook_>,
+                             boost::intrusive::constant_time_size<false>>;
   struct blocked_loop {
     watched_turn* turn;  // stays until it has been told
     std::string title;

@@ -39,7 +39,9 @@ private:
   const int kernel_id_;
   loop_watch* watch_ = nullptr;  // null: there was no memory or no thread for one
   // The rest under the watch's mutex.
-  boost::intrusive::list_member_hook<> hook_;
+  // A child that is forked off meanwhile leaves it linked.
+  boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>>
+      hook_;
   std::uint64_t step_ = 0;                       // of the loop, at the last look
   std::chrono::steady_clock::time_point since_;  // when it was first seen at that step
   unsigned looks_ = 0;                           // that counted, at that step

@@ -25,7 +25,7 @@ enum class errc {
   timed_out,        ///< the call's timeout passed; the coroutine has been cancelled and has unwound
   no_context,       ///< there is no scope that could hold the value or the task
   wrong_thread,     ///< the thread that this call must run on can no longer run it
-  forked_child,     ///< a pool made before fork() was used in the child
+  forked_child,     ///< made, or begun, before fork(), and used in the child
   task_failed,      ///< a task that nobody joined ended with an exception
   invalid_options,  ///< options that contradict each other, or an empty callable or executor
 };

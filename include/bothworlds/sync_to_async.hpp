@@ -182,6 +182,10 @@ auto wrap_sync(F&& callable, const sync_options& options, std::source_location w
 ///             into a call of async_to_sync that the callable is blocked in.
 /// Threads     the wrapper may be made and called anywhere; the awaitable belongs to the coroutine
 ///             that awaits it.
+/// fork()      A callable may fork, and the child may call anything, async_to_sync too. It is to end
+///             itself, with _exit() or exec: the awaiting coroutine is not there. If the callable
+///             returns in it, the child ends, and says so on stderr; or async_to_sync throws
+///             forked_child there, if it is what has run the callable, on its own thread.
 /// Not for     callables of a few hundred nanoseconds, which cost less than the crossing, and not
 ///             for CPU-bound work that is to use every core: that wants a pool of its own with as
 ///             many workers as cores.
