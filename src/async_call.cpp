@@ -110,9 +110,11 @@ public:
     if (caller) caller->attach(call);
     if (stop.stop_possible()) stop_.emplace(stop, canceller{call});
   }
-  ~blocking_scope() {
+  // At the end of every blocking call: g++ takes it for too long, used three times.
+  [[gnu::always_inline]] ~blocking_scope() {
     stop_.reset();
-    if (call_.in_child_) return;
+    if (call_.in_child_) [[unlikely]]
+      return;
     if (caller_) caller_->detach();
     call_.waiter_->close_frame();
   }
@@ -168,10 +170,6 @@ void async_call::block_on_own_loop(thread_state& thread, const async_options& op
   turning.reset();
   if (pending()) return wait(thread, &mine, &turning);  // its pool hears first that it is blocked
   leave(mine);
-}
-
-bool async_call::is_of_parent_process() const noexcept {
-  return loop_ ? loop_->is_of_parent_process() : node_->foreign()->is_of_parent_process();
 }
 
 void async_call::leave(loop& home) noexcept {

@@ -23,6 +23,10 @@ constexpr std::chrono::milliseconds stop_check_interval{50};
 
 }  // namespace
 
+bool async_call::is_of_parent_process() const noexcept {
+  return loop_ ? loop_->is_of_parent_process() : node_->foreign()->is_of_parent_process();
+}
+
 void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_scope>* turning) {
   const bool root = turning != nullptr;
   lane& mine = *waiter_;
@@ -52,9 +56,10 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
   bool idle = false;
   // After everything that runs code which may fork. What has been done by then is left as it is.
   const auto check_process = [this] {
-    if (!pending() || !is_of_parent_process()) return;
-    in_child_ = true;
-    throw call_of_parent(where_);
+    if (pending() && is_of_parent_process()) [[unlikely]] {
+      in_child_ = true;
+      throw call_of_parent(where_);
+    }
   };
   check_process();
   if (root && *turning) {

@@ -17,13 +17,15 @@
 #include <unistd.h>
 
 namespace bothworlds::detail {
+
+constinit std::atomic<std::uint32_t> forks{0};
+
 namespace {
 
-std::atomic<std::uint32_t> forks{0};
 std::atomic<bool> main_thread_has_ended{false};
 
 // Registered before the first thread of the library can exist.
-const int fork_handler =
+[[maybe_unused]] const int fork_handler =
     ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
 
 // Constant initialised and trivially destroyed, so that a look at it is a plain load. Set by the
@@ -45,15 +47,6 @@ struct slot {
 };
 
 thread_local slot this_thread;
-
-}  // namespace
-
-BOTHWORLDS_NOINLINE std::uint32_t fork_generation() noexcept {
-  (void)fork_handler;
-  return forks.load(std::memory_order_relaxed);
-}
-
-namespace {
 
 BOTHWORLDS_NOINLINE thread_state& make_thread_state() {
   thread_state& state = this_thread.state();
@@ -81,7 +74,7 @@ BOTHWORLDS_NOINLINE thread_state& make_thread_state() {
 
 BOTHWORLDS_NOINLINE thread_state& this_thread_state() {
   thread_state* const state = known_state;
-  if (!state || state->fork_generation != forks.load(std::memory_order_relaxed)) [[unlikely]]
+  if (!state || state->fork_generation != fork_generation()) [[unlikely]]
     return make_thread_state();
   return *state;
 }

@@ -12,6 +12,7 @@
 #include <bothworlds/config.hpp>
 #include <bothworlds/detail/ref_counted.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -51,8 +52,11 @@ BOTHWORLDS_NOINLINE thread_state& this_thread_state();
 /// Bytes between the caller's frame and the end of this thread's stack.
 BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept;
 
+/// What fork_generation() reads: it is asked at every step of a loop.
+[[gnu::visibility("hidden")]] extern constinit std::atomic<std::uint32_t> forks;
+
 /// How often this process has been forked off: 0 in the first one.
-BOTHWORLDS_NOINLINE std::uint32_t fork_generation() noexcept;
+inline std::uint32_t fork_generation() noexcept { return forks.load(std::memory_order_relaxed); }
 
 /// True once the main thread has run the destructors of its thread-local objects: those of static
 /// objects come next.
