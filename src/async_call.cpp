@@ -113,7 +113,7 @@ public:
   // At the end of every blocking call: g++ takes it for too long, used three times.
   [[gnu::always_inline]] ~blocking_scope() {
     stop_.reset();
-    if (call_.in_child_) [[unlikely]]
+    if (process_.is_of_parent()) [[unlikely]]
       return;
     if (caller_) caller_->detach();
     call_.waiter_->close_frame();
@@ -129,6 +129,7 @@ private:
 
   async_call& call_;
   crossing* const caller_;
+  const process_mark process_;
   std::optional<std::stop_callback<canceller>> stop_;
 };
 
@@ -137,15 +138,15 @@ void async_call::block_on_own_loop(thread_state& thread, const async_options& op
   // The loop kept for this thread, unless calls of this thread are on it already, further down the
   // stack.
   struct loop_use {
-    const bool& in_child;
     unsigned* frames = nullptr;
     ref_ptr<loop> made;
+    const process_mark process;
     ~loop_use() {
-      if (in_child) return;  // which has begun afresh
+      if (process.is_of_parent()) return;  // the child has begun afresh
       if (frames) --*frames;
       if (made) made->close();
     }
-  } use{in_child_, nullptr, nullptr};
+  } use;
   if (thread.home_frames != 0) {
     use.made = new loop(*thread.own_lane);
     loop_ = use.made.get();
@@ -299,7 +300,6 @@ void async_call::finish(value_cell&& values) noexcept {
   }
   if (loop_ && loop_->is_of_parent_process()) {
     // The thread that waits has this on its stack, or is not in this process.
-    in_child_ = true;
     outcome_.store(outcome::done, std::memory_order_release);
     return;
   }

@@ -54,12 +54,12 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
   const blocking_driver until(*this, mine, owned, blocked.takes_offers());
   bool driving = root;
   bool idle = false;
-  // After everything that runs code which may fork. What has been done by then is left as it is.
+  // After everything that runs code which may fork.
   const auto check_process = [this] {
-    if (pending() && is_of_parent_process()) [[unlikely]] {
-      in_child_ = true;
-      throw call_of_parent(where_);
-    }
+    if (!pending() || !is_of_parent_process()) [[likely]]
+      return;
+    intrusive_ptr_add_ref(this);  // the coroutine is not destroyed
+    throw call_of_parent(where_);
   };
   check_process();
   if (root && *turning) {
@@ -98,7 +98,7 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
       check_process();
     }
   }
-  if (!owned || in_child_) return;
+  if (!owned || is_of_parent_process()) return;
   if (!root) {
     // The calls below need the loop to keep turning while this thread goes on with blocking code.
     if (driving) owned->offer();

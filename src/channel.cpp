@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "blocked_thread.hpp"
+#include "forked_child.hpp"
 #include "lane.hpp"
 #include "short_wait.hpp"
 #include "thread_state.hpp"
@@ -55,7 +56,7 @@ public:
   }
   ~blocking_scope() {
     stop_.reset();
-    if (caller_) caller_->detach();
+    if (caller_ && !process_.is_of_parent()) caller_->detach();
   }
   blocking_scope(const blocking_scope&) = delete;
   blocking_scope& operator=(const blocking_scope&) = delete;
@@ -67,6 +68,7 @@ private:
   };
 
   crossing* const caller_;
+  const process_mark process_;
   std::optional<std::stop_callback<canceller>> stop_;
 };
 
@@ -85,7 +87,9 @@ void channel_wait::block(const blocking_options& options) {
   while (pending()) {
     if (work* item = blocked.next()) {
       blocked.run(item);
-      continue;
+      if (!channel_->is_of_parent_process()) continue;
+      intrusive_ptr_add_ref(this);  // it stands in a line of the parent's
+      throw call_of_parent(where_);
     }
     blocked.sleeps();
     park(deadline);
@@ -178,7 +182,7 @@ struct channel_core::aftermath {
 };
 
 channel_core::channel_core(std::size_t capacity) noexcept
-    : capacity_(capacity), spins_(spin_rounds()) {}
+    : capacity_(capacity), fork_generation_(fork_generation()), spins_(spin_rounds()) {}
 
 channel_core::~channel_core() = default;
 
@@ -187,6 +191,10 @@ std::size_t channel_core::size() const noexcept { return size_.load(std::memory_
 bool channel_core::is_closed() const noexcept {
   const std::lock_guard lock(mutex_);
   return closed_;
+}
+
+bool channel_core::is_of_parent_process() const noexcept {
+  return fork_generation_ != fork_generation();
 }
 
 int channel_core::spin_limit() const noexcept {

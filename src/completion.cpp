@@ -2,7 +2,6 @@
 #include "completion.hpp"
 
 #include "blocked_thread.hpp"
-#include "forked_child.hpp"
 #include "thread_record.hpp"
 #include "thread_state.hpp"
 
@@ -38,17 +37,15 @@ bool completion::wait_until(clock::time_point deadline, async_call* waited_for) 
     if (is_set()) return true;
     waiters_.push_back(self);
   }
-  const std::uint32_t process = thread.fork_generation;
+  const process_mark process;
   blocked_thread blocked(thread, mine);
   bool late = false;
   while (!is_set() && !late) {
     if (work* item = blocked.next()) {
       blocked.run(item);
-      if (process != fork_generation()) {
-        std::construct_at(&self.hook);  // forgotten, not unlinked, for which the mutex is needed
-        throw call_of_parent(waited_for ? waited_for->where() : std::source_location::current());
-      }
-      continue;
+      if (!process.is_of_parent()) continue;
+      std::construct_at(&self.hook);  // forgotten, not unlinked, for which the mutex is needed
+      return is_set();
     }
     blocked.sleeps();
     if (waited_for) waited_for->falls_asleep(nullptr);

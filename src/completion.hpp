@@ -24,10 +24,12 @@ public:
   /// it returns.
   void set() noexcept;
   /// False: `deadline` has passed first. `waited_for`: the call whose end this is, for the wait-for
-  /// graph; null: none, or there is a deadline. Throws std::bad_alloc; forked_child, where what it
-  /// has run meanwhile has forked and this is the child.
+  /// graph; null: none, or there is a deadline. Also false where what it has run meanwhile has
+  /// forked, and this is the child. Throws std::bad_alloc.
   bool wait_until(clock::time_point deadline, async_call* waited_for = nullptr);
-  void wait(async_call* waited_for = nullptr) { wait_until(clock::time_point::max(), waited_for); }
+  bool wait(async_call* waited_for = nullptr) {
+    return wait_until(clock::time_point::max(), waited_for);
+  }
 
 private:
   struct waiter {

@@ -255,6 +255,7 @@ void crossing::offer_to(lane& helper) noexcept {
 
 void crossing::run() noexcept {
   {
+    const process_mark process;
     std::optional<may_block_scope> scope;
     if (!runs_on_loop_) scope.emplace(this);
     const cell_scope values(&values_);
@@ -268,7 +269,7 @@ void crossing::run() noexcept {
       failure_ = std::current_exception();
     }
     // Who awaits it is in the parent: what is further down on this stack sees that.
-    if (scope && scope->is_of_parent_process()) return;
+    if (process.is_of_parent()) return;
     if (interruption_) {
       interruption_->end();
       if (interrupted_ && interruption_->fired()) failure_ = operation_aborted();

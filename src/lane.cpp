@@ -201,8 +201,9 @@ void lane::close_frame() noexcept {
   // and what is in nested_ on a plain thread would find nobody again.
   frames_.store(left + (std::uint64_t{1} << epoch_shift), std::memory_order_seq_cst);
   if (has_offers()) forget_offers();
+  const process_mark process;
   if (kind_ == kind::of_a_thread)
-    while (has_nested())
+    while (!process.is_of_parent() && has_nested())
       if (work* item = take_nested()) serve(item);
 }
 

@@ -354,6 +354,7 @@ std::size_t loop::poll_asio() noexcept {
     }
     ++handled;
   }
+  if (is_of_parent_process()) return handled;
   // Somebody stopped the io_context behind our back; a call still depends on it.
   if (io_->stopped()) io_->restart();
   return handled;

@@ -25,6 +25,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/intrusive/list.hpp>
 
+#include <memory>
 #include <mutex>
 #include <string>
 
@@ -129,7 +130,7 @@ private:
 
 void portal_core::launch() {
   run_on_library_thread([served = ref_ptr<portal_core>(this)] { served->serve_until_told(); });
-  ready_.wait();
+  if (!ready_.wait()) throw call_of_parent(std::source_location::current());
   if (failure_) std::rethrow_exception(failure_);
 }
 
@@ -181,6 +182,10 @@ void portal_core::enter(entry& self, async_call& call) {
 }
 
 void portal_core::leave(entry& self) noexcept {
+  if (is_of_parent_process()) {
+    std::construct_at(&self.hook);  // forgotten, not unlinked, for which the mutex is needed
+    return;
+  }
   bool last = false;
   {
     const std::lock_guard lock(mutex_);
@@ -235,7 +240,10 @@ void portal_core::stop(stop_policy policy) {
   if (idle) tell_to_leave();
   if (loop_->turns_here()) return;
   const bool patient = policy == stop_policy::wait || options_.patience == no_timeout;
-  if (!patient && !left_.wait_until(completion::clock::now() + options_.patience)) tell_to_leave();
+  if (!patient && !left_.wait_until(completion::clock::now() + options_.patience)) {
+    if (is_of_parent_process()) return;
+    tell_to_leave();
+  }
   left_.wait();
 }
 
@@ -261,26 +269,28 @@ bool has_ended(const portal_task& task) noexcept { return task.ended.is_set(); }
 bool wait_for_end(portal_task& task, std::chrono::steady_clock::duration limit, const char* what,
                   std::source_location where) {
   if (task.ended.is_set()) return true;
+  if (task.core->is_of_parent_process()) throw call_of_parent(where);
   check_may_block(what, where, nullptr);
   const may_block_scope* const blocking = this_thread_state().blocking;
   // What cancels the callable that waits here cancels the call it waits for.
   crossing* const caller = blocking ? blocking->call() : nullptr;
   struct attachment {
     crossing* caller;
+    const process_mark process{};
     ~attachment() {
-      if (caller) caller->detach();
+      if (caller && !process.is_of_parent()) caller->detach();
     }
   };
   if (caller) caller->attach(*task.call);
   const attachment attached{caller};
-  if (limit == no_timeout) {
-    task.ended.wait(task.call.get());
-    return true;
-  }
-  return task.ended.wait_until(completion::clock::now() + limit);
+  const bool ended = limit == no_timeout ? task.ended.wait(task.call.get())
+                                         : task.ended.wait_until(completion::clock::now() + limit);
+  if (!ended && task.core->is_of_parent_process()) throw call_of_parent(where);
+  return ended;
 }
 
 void cancel(portal_task& task) noexcept {
+  if (task.core->is_of_parent_process()) return;  // its loop is not here
   task.call->request_cancel(asio::cancellation_type::terminal);
 }
 

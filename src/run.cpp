@@ -2,6 +2,7 @@
 #include "aborted.hpp"
 #include "describe.hpp"
 #include "task_core.hpp"
+#include "thread_state.hpp"
 #include "worker_pool_core.hpp"
 
 #include <bothworlds/run.hpp>
@@ -12,7 +13,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <optional>
+#include <memory>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -71,15 +72,24 @@ private:
   std::thread thread_;
 };
 
+/// A forked child leaves it as it is: its thread is not there, and the descriptors that it waits
+/// with are the parent's, too.
+struct end_of_watch {
+  process_mark process;
+  void operator()(signal_watch* watch) const {
+    if (!process.is_of_parent()) delete watch;
+  }
+};
+
 }  // namespace
 
 void run_main(async_call& main, const run_options& options) {
   const ref_ptr<async_call> self(&main);
   async_options how;
   how.force_new_loop = true;
-  std::optional<signal_watch> watch;
+  std::unique_ptr<signal_watch, end_of_watch> watch;
   if (options.handle_signals) {
-    watch.emplace(main);
+    watch.reset(new signal_watch(main));
     how.stop = watch->token();
   }
   main.block(how);

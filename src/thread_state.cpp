@@ -18,7 +18,7 @@
 
 namespace bothworlds::detail {
 
-constinit std::atomic<std::uint32_t> forks{0};
+alignas(64) constinit std::atomic<std::uint32_t> forks{0};
 
 namespace {
 
@@ -106,12 +106,11 @@ may_block_scope::may_block_scope(crossing* call)
     : thread_(this_thread_state()),
       outer_(thread_.blocking),
       call_(call     ? call
-            : outer_ ? outer_->call_
+            : outer_ ? outer_->call()
                      : nullptr),
       loop_marker_(innermost_running_loop()),
       driving_(std::exchange(thread_.driving, nullptr)),
-      node_(thread_.node),
-      fork_generation_(fork_generation()) {
+      node_(thread_.node) {
   thread_record::stirs();
   thread_.blocking = this;
 }

@@ -52,11 +52,21 @@ BOTHWORLDS_NOINLINE thread_state& this_thread_state();
 /// Bytes between the caller's frame and the end of this thread's stack.
 BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept;
 
-/// What fork_generation() reads: it is asked at every step of a loop.
-[[gnu::visibility("hidden")]] extern constinit std::atomic<std::uint32_t> forks;
+/// What fork_generation() reads: it is asked at every step of a loop. Alone in its cache line.
+[[gnu::visibility("hidden")]] alignas(64) extern constinit std::atomic<std::uint32_t> forks;
 
 /// How often this process has been forked off: 0 in the first one.
 inline std::uint32_t fork_generation() noexcept { return forks.load(std::memory_order_relaxed); }
+
+/// Of the process in which it is made.
+class process_mark {
+public:
+  /// Whether this is a child that was forked off since.
+  bool is_of_parent() const noexcept { return generation_ != fork_generation(); }
+
+private:
+  std::uint32_t generation_ = fork_generation();
+};
 
 /// True once the main thread has run the destructors of its thread-local objects: those of static
 /// objects come next.
@@ -74,8 +84,7 @@ public:
 
   /// The crossing whose callable runs here; null: none, or one of the parent process's, whose loop
   /// nobody runs.
-  crossing* call() const noexcept { return is_of_parent_process() ? nullptr : call_; }
-  bool is_of_parent_process() const noexcept { return fork_generation_ != fork_generation(); }
+  crossing* call() const noexcept { return process_.is_of_parent() ? nullptr : call_; }
   const void* loop_marker() const noexcept { return loop_marker_; }
   const may_block_scope* outer() const noexcept { return outer_; }
 
@@ -86,7 +95,7 @@ private:
   const void* const loop_marker_;
   loop* const driving_;
   const chain_node* const node_;
-  const std::uint32_t fork_generation_;
+  const process_mark process_;
 };
 
 /// While it lives, the code on top of it has the values of `cell`; null: carries no context.

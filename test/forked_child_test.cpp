@@ -13,7 +13,10 @@
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/blocking_portal.hpp>
 #include <bothworlds/blocking_region.hpp>
+#include <bothworlds/channel.hpp>
 #include <bothworlds/error.hpp>
+#include <bothworlds/run.hpp>
+#include <bothworlds/stream.hpp>
 #include <bothworlds/sync_to_async.hpp>
 #include <bothworlds/thread_bound.hpp>
 #include <bothworlds/worker_pool.hpp>
@@ -451,4 +454,222 @@ TEST_CASE(
   stop.open();
   busy.join();
   CHECK(good == 100);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a callable that returns in the child, below a call that has ended "
+    "meanwhile, leaves that its result" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  const pid_t parent = ::getpid();
+  gate begun, ended;
+  int code = 0;
+  auto outlasts = sync_to_async(
+      [&] {
+        begun.open();
+        ended.wait();
+        code = forked();
+      },
+      thread_sensitive);
+  const int result = async_to_sync([&]() -> awaitable<int> {
+    const auto executor = co_await asio::this_coro::executor;
+    asio::co_spawn(executor, [&]() -> awaitable<void> { co_await outlasts(); }, asio::detached);
+    // Begun on this thread, so this goes on on a helper's.
+    co_await comes_true_on_loop([&] { return begun.is_open(); });
+    asio::post(executor, [&] { ended.open(); });
+    co_return 42;
+  })();
+  CHECK(result == 42);
+  if (::getpid() != parent) ::_exit(async_to_sync(answer)());
+  CHECK(code == as_expected);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a callable that came too late for its call, and returns in the child, is "
+    "the last to run there" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  const pid_t parent = ::getpid();
+  of_one_process here;
+  int code = 0;
+  auto forks = sync_to_async([&] { code = forked(); }, thread_sensitive);
+  auto after_it = sync_to_async([&] { here.check(); }, thread_sensitive);
+  // The call ends in the same batch of Asio's in which these are queued for this thread.
+  async_to_sync([&]() -> awaitable<void> {
+    const auto executor = co_await asio::this_coro::executor;
+    const auto soon = std::chrono::steady_clock::now() + std::chrono::milliseconds(5);
+    const auto at_once = [&](auto& call) {
+      asio::co_spawn(
+          executor,
+          [&, soon]() -> awaitable<void> {
+            asio::steady_timer timer(executor, soon);
+            co_await timer.async_wait(asio::use_awaitable);
+            co_await call();
+          },
+          asio::detached);
+    };
+    at_once(forks);
+    at_once(after_it);
+    co_await yield_to_loop();
+    asio::steady_timer last(executor, soon + std::chrono::nanoseconds(1));
+    while (std::chrono::steady_clock::now() < soon + std::chrono::milliseconds(1)) {
+    }
+    co_await last.async_wait(asio::use_awaitable);
+  })();
+  if (::getpid() != parent) {
+    bool went_on = false;
+    async_to_sync([&]() -> awaitable<void> {
+      asio::post(co_await asio::this_coro::executor, [&] { went_on = true; });
+    })();
+    const int works = async_to_sync(answer)();
+    ::_exit(went_on ? works : 1);
+  }
+  CHECK(code == as_expected);
+  async_to_sync(answer)();  // what was left on the loop ends here
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: the coroutine of a call that throws in the child is not destroyed "
+    "there" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  CHECK(ends_in_child_with_forked_child([] {
+          return async_to_sync([]() -> awaitable<int> {
+            const of_one_process held;
+            co_return co_await suspended_in_child();
+          })();
+        }) == as_expected);
+  auto forks = sync_to_async(forked, thread_sensitive);
+  CHECK(ends_in_child_with_forked_child([&] {
+          return async_to_sync([&]() -> awaitable<int> {
+            const of_one_process held;
+            co_return co_await forks();
+          })();
+        }) == as_expected);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a callable that returns in the child makes a thread throw that waits for "
+    "a channel" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  const int ended = ends_in_child_with_forked_child([] {
+    return async_to_sync([]() -> awaitable<int> {
+      const auto executor = co_await asio::this_coro::executor;
+      bothworlds::channel<int> items(1);
+      gate waits;
+      auto receive = sync_to_async(
+          [&] {
+            waits.open();
+            items.receive_blocking();
+          },
+          thread_sensitive);
+      child_task waiting(executor, [&]() -> awaitable<void> { co_await receive(); });
+      co_await comes_true_on_loop([&] { return waits.is_open(); });
+      auto forks = sync_to_async(forked, thread_sensitive);
+      const int code = co_await forks();
+      co_await items.send(1);
+      co_await waiting.join();
+      co_return code;
+    })();
+  });
+  CHECK(ended == as_expected);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a source of to_async_stream that forks and goes on in the child ends it, "
+    "and says why" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  for (const bool at_the_end : {false, true}) {
+    int code = 0;
+    int steps = 0;
+    const pid_t parent = ::getpid();
+    CHECK(ends_with_report("forked_child_test.cpp:", [&] {
+            async_to_sync([&]() -> awaitable<void> {
+              auto numbers = bothworlds::to_async_stream([&]() -> std::optional<int> {
+                if (::getpid() != parent) ::_exit(4);
+                if (++steps == 3) code = forked();
+                if (steps == 3 && at_the_end) return {};
+                if (steps == 100) return {};
+                return steps;
+              });
+              while (co_await numbers.next()) {
+              }
+            })();
+            return code;
+          }) == EXIT_FAILURE);
+  }
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: the future of a parent's portal answers with "
+    "forked_child" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  blocking_portal portal;
+  auto future = portal.start([]() -> awaitable<void> { co_await wait_for_ever(); });
+  CHECK(ends_in_child_with_forked_child([&] {
+          const int code = forked();
+          if (code == 0) {
+            future.cancel();
+            future.get();
+          }
+          return code;
+        }) == as_expected);
+  future.cancel();
+  CHECK_THROWS(future.get());
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a portal that waits for its end goes, where a callable returns in the "
+    "child meanwhile" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  const int ended = ends_in_child_with_forked_child([] {
+    return async_to_sync([]() -> awaitable<int> {
+      const auto executor = co_await asio::this_coro::executor;
+      gate waits, released;
+      auto hold = sync_to_async(
+          [&] {
+            blocking_portal portal;
+            auto stubborn = portal.start([&]() -> awaitable<void> {
+              co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+              waits.open();
+              while (!released.is_open()) co_await yield_to_loop();
+            });
+            waits.wait();
+          },
+          thread_sensitive);
+      child_task holding(executor, [&]() -> awaitable<void> { co_await hold(); });
+      co_await comes_true_on_loop([&] { return waits.is_open(); });
+      auto forks = sync_to_async(forked, thread_sensitive);
+      const int code = co_await forks();
+      released.open();
+      co_await holding.join();
+      co_return code;
+    })();
+  });
+  CHECK(ended == as_expected);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a blocking_region that begins in the child does not bring back the "
+    "parent's loop" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  auto forks = sync_to_async([] {
+    return exit_code_of_child([] {
+      const bothworlds::blocking_region region;
+      return async_to_sync(answer)();
+    });
+  });
+  CHECK(async_to_sync(std::ref(forks))() == as_expected);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: a child that returns from run() leaves the parent its "
+    "signals" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  const pid_t parent = ::getpid();
+  int code = 0;
+  const auto main = [&]() -> awaitable<int> {
+    code = forked();
+    if (code == 0) co_return as_expected;
+    ::kill(::getpid(), SIGINT);
+    co_await wait_for_ever();
+    co_return 0;
+  };
+  int caught = 0;
+  try {
+    const int result = bothworlds::run(main);
+    if (::getpid() != parent) ::_exit(result);
+  } catch (const bothworlds::interrupted& e) {
+    caught = e.signal();
+  }
+  CHECK(code == as_expected);
+  CHECK(caught == SIGINT);
 }

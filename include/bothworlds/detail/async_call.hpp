@@ -243,7 +243,6 @@ private:
   std::exception_ptr gave_up_because_;
   std::chrono::steady_clock::time_point patience_ = std::chrono::steady_clock::time_point::max();
   bool stopped_before_ = false;
-  bool in_child_ = false;  // code above has forked, and this is the child
   bool may_be_stopped_ = false;    // it was given a stop token
   std::int64_t asleep_since_ = 0;  // when it first slept; nanoseconds of the coarse clock
 };

@@ -90,6 +90,8 @@ public:
   std::size_t capacity() const noexcept { return capacity_; }
   std::size_t size() const noexcept;
   bool is_closed() const noexcept;
+  /// It was made before fork(), and this is the child: its mutex may be held for ever.
+  bool is_of_parent_process() const noexcept;
   void close() noexcept;
   /// Closes it for good: nobody can come for what is still in it.
   void abandon() noexcept;
@@ -140,6 +142,7 @@ private:
   void give_back(channel_wait& wait) noexcept;
 
   const std::size_t capacity_;
+  const std::uint32_t fork_generation_;
   mutable spin_mutex mutex_;
   std::atomic<std::size_t> size_{0};  // mutex_ to write, relaxed; what is in the buffer
   unsigned unyielding_ = 0;   // mutex_; operations of coroutines since one was told to yield

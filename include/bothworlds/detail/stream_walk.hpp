@@ -97,8 +97,11 @@ public:
 protected:
   ~stream_walk() override = default;
 
-  /// False: nobody wants more.
-  bool give(T item) { return items_->send_blocking(std::move(item), blocking_options{}, where_); }
+  /// False: nobody wants more, or the source has forked and this is the child.
+  bool give(T item) {
+    return !items_->is_of_parent_process() &&
+           items_->send_blocking(std::move(item), blocking_options{}, where_);
+  }
   bool is_left() const noexcept { return items_->is_closed(); }
 
 private:
@@ -139,6 +142,7 @@ private:
   }
 
   void end() noexcept {
+    if (items_->is_of_parent_process()) return;
     close_source();
     items_->close();
     ended_->close();
