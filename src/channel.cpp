@@ -88,8 +88,7 @@ void channel_wait::block(const blocking_options& options) {
     if (work* item = blocked.next()) {
       blocked.run(item);
       if (!channel_->is_of_parent_process()) continue;
-      intrusive_ptr_add_ref(this);  // it stands in a line of the parent's
-      throw call_of_parent(where_);
+      throw call_of_parent(where_);  // it still stands in the parent's line, which owns it
     }
     blocked.sleeps();
     park(deadline);

@@ -399,6 +399,7 @@ TEST_CASE(
 TEST_CASE(
     "fork_with_warm_pool: a callable that returns in the child makes the wait for a portal's call "
     "throw" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  of_one_process here;
   blocking_portal portal;
   const int code = ends_in_child_with_forked_child([&] {
     return async_to_sync([&]() -> awaitable<int> {
@@ -413,6 +414,7 @@ TEST_CASE(
             });
             waits.open();
             future.get();
+            here.check();
           },
           thread_sensitive);
       child_task waiting(executor, [&]() -> awaitable<void> { co_await wait(); });
@@ -577,13 +579,15 @@ TEST_CASE(
     const pid_t parent = ::getpid();
     CHECK(ends_with_report("forked_child_test.cpp:", [&] {
             async_to_sync([&]() -> awaitable<void> {
-              auto numbers = bothworlds::to_async_stream([&]() -> std::optional<int> {
+              auto held = std::make_unique<of_one_process>();
+              auto source = [&, held = std::move(held)]() -> std::optional<int> {
                 if (::getpid() != parent) ::_exit(4);
                 if (++steps == 3) code = forked();
                 if (steps == 3 && at_the_end) return {};
                 if (steps == 100) return {};
                 return steps;
-              });
+              };
+              auto numbers = bothworlds::to_async_stream(std::move(source));
               while (co_await numbers.next()) {
               }
             })();

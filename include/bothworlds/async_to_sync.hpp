@@ -93,8 +93,8 @@ private:
 /// Threads     any thread that is not running a loop.
 /// fork()      A coroutine may fork, but its loop does not go on in the child: there this call
 ///             throws forked_child, or returns once the coroutine has ended without another wait.
-///             If a thread of the library's was running the loop, the child ends instead, and says
-///             so on stderr: end it in the coroutine, with _exit() or exec.
+///             If a helper was running the loop, the child ends instead, and says so on stderr: end
+///             it in the coroutine, with _exit() or exec.
 /// Not for     coroutines: co_await instead. Not for calling into a loop from a thread that has
 ///             nothing to do with it: that is what a blocking portal is for.
 template <class F>

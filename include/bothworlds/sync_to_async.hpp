@@ -184,8 +184,9 @@ auto wrap_sync(F&& callable, const sync_options& options, std::source_location w
 ///             that awaits it.
 /// fork()      A callable may fork, and the child may call anything, async_to_sync too. It is to end
 ///             itself, with _exit() or exec: the awaiting coroutine is not there. If the callable
-///             returns in it, the child ends, and says so on stderr; or async_to_sync throws
-///             forked_child there, if it is what has run the callable, on its own thread.
+///             returns in it, on a thread of the library's, the child ends, and says so on stderr;
+///             where async_to_sync has run the callable, on its own thread, that throws
+///             forked_child.
 /// Not for     callables of a few hundred nanoseconds, which cost less than the crossing, and not
 ///             for CPU-bound work that is to use every core: that wants a pool of its own with as
 ///             many workers as cores.
