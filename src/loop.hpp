@@ -92,8 +92,8 @@ public:
 
   /// Whether the calling thread is the driver, inside turn().
   bool turns_here() const noexcept;
-  /// Runs handlers until `until` says so, or one of them has forked and this is the child. True: it has been idle for a while, and this thread could
-  /// help elsewhere.
+  /// Runs handlers until `until` says so, or one of them has forked and this is the child. True: it
+  /// has been idle for a while, and this thread could help elsewhere.
   bool turn(const driver& until) noexcept;
   /// The same, inside a turning_scope of the caller's.
   bool run_handlers(const driver& until) noexcept;
