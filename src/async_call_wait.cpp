@@ -54,20 +54,16 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
   const blocking_driver until(*this, mine, owned, blocked.takes_offers());
   bool driving = root;
   bool idle = false;
-  // After everything that runs code which may fork.
-  const auto check_process = [this] {
-    if (!pending() || !is_of_parent_process()) [[likely]]
-      return;
-    intrusive_ptr_add_ref(this);  // the coroutine is not destroyed
-    throw call_of_parent(where_);
-  };
-  check_process();
   if (root && *turning) {
     idle = owned->run_handlers(until);
     turning->reset();
-    check_process();
   }
   while (pending()) {
+    // What this thread has run until now may have forked.
+    if (is_of_parent_process()) [[unlikely]] {
+      intrusive_ptr_add_ref(this);  // the coroutine is not destroyed
+      throw call_of_parent(where_);
+    }
     const bool was_idle = std::exchange(idle, false);
     work* item = blocked.next();
     if (!item && was_idle && driving) item = blocked.takes_up(owned->take_offer());
@@ -78,13 +74,11 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
         driving = false;
       }
       blocked.run(item);
-      check_process();
       continue;
     }
     if (owned && (driving || (driving = owned->try_drive()))) {
       blocked.sleeps();
       idle = owned->turn(until);
-      check_process();
       continue;
     }
     // A root call wants its loop back. Below a root call a helper may keep it as long as it likes.
@@ -93,10 +87,7 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
     else if (blocked.has_stack())
       mine.open_slot(this);
     park(mine, blocked);
-    if (work* const next = mine.close_slot()) {
-      blocked.run_unclaimed(next);
-      check_process();
-    }
+    if (work* const next = mine.close_slot()) blocked.run_unclaimed(next);
   }
   if (!owned || is_of_parent_process()) return;
   if (!root) {

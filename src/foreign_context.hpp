@@ -9,6 +9,7 @@
 #pragma once
 
 #include "asio_internals.hpp"
+#include "process_mark.hpp"
 #include "thread_state.hpp"
 
 #include <bothworlds/detail/suspension.hpp>
@@ -55,11 +56,10 @@ public:
   /// The one of `context`; made at first use. Throws std::bad_alloc.
   static ref_ptr<foreign_context> of(asio::execution_context& context);
 
-  explicit foreign_context(asio::execution_context& context)
-      : scheduler_(context), fork_generation_(fork_generation()) {}
+  explicit foreign_context(asio::execution_context& context) : scheduler_(context) {}
 
   /// It was made by the process that this one was forked off.
-  bool is_of_parent_process() const noexcept { return fork_generation_ != fork_generation(); }
+  bool is_of_parent_process() const noexcept { return process_.is_of_parent(); }
 
   /// Runs `function` while the context cannot be destroyed. False: it has been, nothing was run.
   template <class F>
@@ -101,7 +101,7 @@ private:
   suspensions awaiting_;           // mutex_
   executors bound_;                // mutex_
   const scheduler_ref scheduler_;
-  const std::uint32_t fork_generation_;
+  const process_mark process_;
 };
 
 /// Where a suspension resumes when its coroutine runs on somebody else's executor.

@@ -46,16 +46,11 @@ limiter_token::limiter_token(ref_ptr<limiter_core> of, const crossing& taker,
 
 limiter_token::~limiter_token() = default;
 
-limiter_core::limiter_core(std::size_t limit) noexcept
-    : fork_generation_(fork_generation()), limit_(limit) {
-  list_resource(*this);
-}
+limiter_core::limiter_core(std::size_t limit) noexcept : limit_(limit) { list_resource(*this); }
 
 limiter_core::~limiter_core() { unlist_resource(*this); }
 
-bool limiter_core::of_another_process() const noexcept {
-  return fork_generation_ != fork_generation();
-}
+bool limiter_core::of_another_process() const noexcept { return process_.is_of_parent(); }
 
 void limiter_core::check_process(std::source_location where) const {
   if (of_another_process())

@@ -12,6 +12,8 @@
 // The core outlives the limiter for as long as a call, or a wrapper, refers to it.
 #pragma once
 
+#include "process_mark.hpp"
+
 #include <bothworlds/capacity_limiter.hpp>
 #include <bothworlds/detail/crossing.hpp>
 #include <bothworlds/error.hpp>
@@ -90,7 +92,7 @@ private:
   void check_process(std::source_location where) const;
   static error no_tokens_ever(std::source_location where);
 
-  const std::uint32_t fork_generation_;
+  const process_mark process_;
   mutable std::mutex mutex_;
   std::size_t limit_;    // mutex_, and all that follows
   token_list borrowed_;  // the oldest first

@@ -17,6 +17,7 @@
 #include "asio_internals.hpp"
 #include "chain.hpp"
 #include "loop_watch.hpp"
+#include "process_mark.hpp"
 #include "short_wait.hpp"
 #include "thread_state.hpp"
 
@@ -60,7 +61,7 @@ public:
   /// For the thread that owns it.
   const lane& owner() const noexcept { return owner_; }
   asio::io_context& context() noexcept { return *io_; }
-  bool is_of_parent_process() const noexcept { return fork_generation_ != fork_generation(); }
+  bool is_of_parent_process() const noexcept { return process_.is_of_parent(); }
 
   // --- any thread
 
@@ -185,7 +186,7 @@ private:
   void trim_residents() noexcept;
   void forget_kept_place() noexcept;
 
-  const std::uint32_t fork_generation_ = fork_generation();
+  const process_mark process_;
   lane& owner_;  // outlives every use: the owner closes the loop before its lane goes
   std::optional<asio::io_context> io_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;

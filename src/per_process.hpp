@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include "thread_state.hpp"
+#include "process_mark.hpp"
 
 #include <atomic>
 #include <memory>
@@ -19,7 +19,7 @@ public:
   /// Throws std::bad_alloc, and what T's constructor throws.
   T& get() {
     made* known = current_.load(std::memory_order_acquire);
-    if (known && known->forks == fork_generation()) return known->instance;
+    if (known && !known->process.is_of_parent()) return known->instance;
     auto fresh = std::make_unique<made>();
     if (current_.compare_exchange_strong(known, fresh.get(), std::memory_order_acq_rel))
       return fresh.release()->instance;
@@ -28,12 +28,12 @@ public:
   /// Null: it has not been made yet.
   T* find() const noexcept {
     made* const known = current_.load(std::memory_order_acquire);
-    return known && known->forks == fork_generation() ? &known->instance : nullptr;
+    return known && !known->process.is_of_parent() ? &known->instance : nullptr;
   }
 
 private:
   struct made {
-    std::uint32_t forks = fork_generation();
+    process_mark process;
     T instance;
   };
   std::atomic<made*> current_{nullptr};

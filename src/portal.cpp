@@ -25,7 +25,6 @@
 #include <boost/asio/error.hpp>
 #include <boost/intrusive/list.hpp>
 
-#include <memory>
 #include <mutex>
 #include <string>
 
@@ -37,11 +36,12 @@ public:
   /// A call that has been let in.
   struct entry {
     async_call* call = nullptr;
-    boost::intrusive::list_member_hook<> hook;  // mutex_
+    // mutex_; a child that is forked off meanwhile leaves it linked.
+    boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>>
+        hook;
   };
 
-  explicit portal_core(const portal_options& options)
-      : options_(options), fork_generation_(fork_generation()) {}
+  explicit portal_core(const portal_options& options) : options_(options) {}
 
   /// Returns when the loop turns.
   void launch();
@@ -52,13 +52,12 @@ public:
   void start(const ref_ptr<portal_task>& task);
   void stop(stop_policy policy);
 
-  bool is_of_parent_process() const noexcept { return fork_generation_ != fork_generation(); }
+  bool is_of_parent_process() const noexcept { return process_.is_of_parent(); }
   const ref_ptr<loop>& turned() const noexcept { return loop_; }
 
 private:
   using entries = boost::intrusive::list<
-      entry,
-      boost::intrusive::member_hook<entry, boost::intrusive::list_member_hook<>, &entry::hook>,
+      entry, boost::intrusive::member_hook<entry, decltype(entry::hook), &entry::hook>,
       boost::intrusive::constant_time_size<false>>;
 
   ~portal_core() override = default;
@@ -66,7 +65,7 @@ private:
   void tell_to_leave() noexcept;
 
   const portal_options options_;
-  const std::uint32_t fork_generation_;
+  const process_mark process_;
   completion ready_;  // the thread sets, like the next
   completion left_;
   ref_ptr<lane> lane_;  // the thread writes before it is ready, like the next two
@@ -182,10 +181,7 @@ void portal_core::enter(entry& self, async_call& call) {
 }
 
 void portal_core::leave(entry& self) noexcept {
-  if (is_of_parent_process()) {
-    std::construct_at(&self.hook);  // forgotten, not unlinked, for which the mutex is needed
-    return;
-  }
+  if (is_of_parent_process()) return;
   bool last = false;
   {
     const std::lock_guard lock(mutex_);

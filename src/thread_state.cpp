@@ -17,16 +17,9 @@
 #include <unistd.h>
 
 namespace bothworlds::detail {
-
-alignas(64) constinit std::atomic<std::uint32_t> forks{0};
-
 namespace {
 
 std::atomic<bool> main_thread_has_ended{false};
-
-// Registered before the first thread of the library can exist.
-[[maybe_unused]] const int fork_handler =
-    ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
 
 // Constant initialised and trivially destroyed, so that a look at it is a plain load. Set by the
 // first look of a thread; what it points to is `this_thread` below.

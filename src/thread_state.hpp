@@ -8,11 +8,11 @@
 #include "adapted_step.hpp"
 #include "asio_internals.hpp"
 #include "context_values.hpp"
+#include "process_mark.hpp"
 
 #include <bothworlds/config.hpp>
 #include <bothworlds/detail/ref_counted.hpp>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -51,22 +51,6 @@ BOTHWORLDS_NOINLINE thread_state& this_thread_state();
 
 /// Bytes between the caller's frame and the end of this thread's stack.
 BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept;
-
-/// What fork_generation() reads: it is asked at every step of a loop. Alone in its cache line.
-[[gnu::visibility("hidden")]] alignas(64) extern constinit std::atomic<std::uint32_t> forks;
-
-/// How often this process has been forked off: 0 in the first one.
-inline std::uint32_t fork_generation() noexcept { return forks.load(std::memory_order_relaxed); }
-
-/// Of the process in which it is made.
-class process_mark {
-public:
-  /// Whether this is a child that was forked off since.
-  bool is_of_parent() const noexcept { return generation_ != fork_generation(); }
-
-private:
-  std::uint32_t generation_ = fork_generation();
-};
 
 /// True once the main thread has run the destructors of its thread-local objects: those of static
 /// objects come next.

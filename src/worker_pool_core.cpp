@@ -61,7 +61,7 @@ struct late_call {
 }  // namespace
 
 worker_pool_core::worker_pool_core(worker_pool_options options)
-    : options_(with_defaults(std::move(options))), fork_generation_(fork_generation()) {
+    : options_(with_defaults(std::move(options))) {
   list_resource(*this);
 }
 

@@ -20,8 +20,8 @@
 #pragma once
 
 #include "parker.hpp"
+#include "process_mark.hpp"
 #include "short_wait.hpp"
-#include "thread_state.hpp"
 
 #include <bothworlds/detail/work.hpp>
 #include <bothworlds/worker_pool.hpp>
@@ -94,7 +94,7 @@ public:
   /// is blocked; or hears that the pool is shut down.
   bool has_free_worker() const noexcept;
 
-  bool is_of_parent_process() const noexcept { return fork_generation_ != fork_generation(); }
+  bool is_of_parent_process() const noexcept { return process_.is_of_parent(); }
 
   void note_abandoned() noexcept { abandoned_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -163,7 +163,7 @@ private:
   void join_finished(std::unique_lock<std::mutex>& lock) noexcept;
 
   const worker_pool_options options_;
-  const std::uint32_t fork_generation_;
+  const process_mark process_;
   std::atomic<bool> closed_{
       false};  // mutex_ to write, for good; far from it, for those who only look
   asio::execution_context context_;

@@ -14,6 +14,7 @@
 
 #include "support/call_tools.hpp"
 #include "support/loop_tools.hpp"
+#include "support/process.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/blocking_portal.hpp>
@@ -47,7 +48,6 @@
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <pthread.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -520,10 +520,7 @@ int in_child(const experiment& what, int k) {
     if (code <= untouched && leaks()) code = left_behind;
     ::_exit(code);
   }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  return exit_code_of(child);
 }
 
 }  // namespace

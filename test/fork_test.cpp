@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Forked children: of a process with a warm pool, of a busy one, from inside a callable. What has forked
-// and goes on in the child where it came from: forked_child_test.cpp.
+// Forked children: of a process with a warm pool, of a busy one, from inside a callable. What has
+// forked and goes on in the child where it came from: forked_child_test.cpp.
 
 #include "support/call_tools.hpp"
 #include "support/kernel_thread_id.hpp"

@@ -26,6 +26,7 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -117,6 +118,35 @@ int ends_with_report(const char* what, F parent) {
   CHECK(text.find("  fix  end the child in the code that forks, with _exit() or exec\n") !=
         std::string::npos);
   return code;
+}
+
+/// A callable blocks in block(), which opens the gate that it is given, on the thread of its chain;
+/// another one forks on top of that, and returns. release() ends the wait in the parent.
+template <class Block, class Release>
+int forked_on_top_of_wait(Block block, Release release) {
+  return ends_in_child_with_forked_child([&] {
+    return async_to_sync([&]() -> awaitable<int> {
+      const auto executor = co_await asio::this_coro::executor;
+      gate waits;
+      auto blocks = sync_to_async([&] { block(waits); }, thread_sensitive);
+      child_task blocked(executor, [&]() -> awaitable<void> { co_await blocks(); });
+      co_await comes_true_on_loop([&] { return waits.is_open(); });
+      auto forks = sync_to_async(forked, thread_sensitive);
+      const int code = co_await forks();
+      release();
+      co_await blocked.join();
+      co_return code;
+    })();
+  });
+}
+
+/// Whether new calls work, and what one leaves behind goes on in the next: the thread keeps its loop.
+bool calls_go_on() {
+  bool went_on = false;
+  async_to_sync([&]() -> awaitable<void> {
+    asio::post(co_await asio::this_coro::executor, [&] { went_on = true; });
+  })();
+  return async_to_sync(answer)() == 42 && went_on && async_to_sync(sensitive_answer)() == 42;
 }
 
 constexpr const char* in_coroutine = "  at   a coroutine that has forked";
@@ -283,16 +313,7 @@ TEST_CASE(
   };
   for (const bool new_loop : {false, true}) {
     const int code = async_to_sync(ends, {.force_new_loop = new_loop})();
-    if (::getpid() != parent) {
-      // What a call leaves behind goes on in the next one: the thread has one loop again.
-      bool went_on = false;
-      async_to_sync([&]() -> awaitable<void> {
-        asio::post(co_await asio::this_coro::executor, [&] { went_on = true; });
-      })();
-      const bool works = code == 0 && async_to_sync(answer)() == 42 && went_on &&
-                         async_to_sync(sensitive_answer)() == 42;
-      ::_exit(works ? as_expected : 1);
-    }
+    if (::getpid() != parent) ::_exit(code == 0 && calls_go_on() ? as_expected : 1);
     CHECK(code == as_expected);
   }
   CHECK(async_to_sync(answer)() == 42);
@@ -401,31 +422,17 @@ TEST_CASE(
     "throw" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
   of_one_process here;
   blocking_portal portal;
-  const int code = ends_in_child_with_forked_child([&] {
-    return async_to_sync([&]() -> awaitable<int> {
-      const auto executor = co_await asio::this_coro::executor;
-      gate waits, released;
-      int child = 0;
-      // The thread of this chain waits in the future, and runs what else is for it there.
-      auto wait = sync_to_async(
-          [&] {
-            auto future = portal.start([&]() -> awaitable<void> {
-              while (!released.is_open()) co_await yield_to_loop();
-            });
-            waits.open();
-            future.get();
-            here.check();
-          },
-          thread_sensitive);
-      child_task waiting(executor, [&]() -> awaitable<void> { co_await wait(); });
-      co_await comes_true_on_loop([&] { return waits.is_open(); });
-      auto fork_there = sync_to_async(forked, thread_sensitive);
-      child = co_await fork_there();
-      released.open();
-      co_await waiting.join();
-      co_return child;
-    })();
-  });
+  gate released;
+  const int code = forked_on_top_of_wait(
+      [&](gate& waits) {
+        auto future = portal.start([&]() -> awaitable<void> {
+          while (!released.is_open()) co_await yield_to_loop();
+        });
+        waits.open();
+        future.get();
+        here.check();
+      },
+      [&] { released.open(); });
   CHECK(code == as_expected);
 }
 
@@ -514,14 +521,7 @@ TEST_CASE(
     }
     co_await last.async_wait(asio::use_awaitable);
   })();
-  if (::getpid() != parent) {
-    bool went_on = false;
-    async_to_sync([&]() -> awaitable<void> {
-      asio::post(co_await asio::this_coro::executor, [&] { went_on = true; });
-    })();
-    const int works = async_to_sync(answer)();
-    ::_exit(went_on ? works : 1);
-  }
+  if (::getpid() != parent) ::_exit(calls_go_on() ? as_expected : 1);
   CHECK(code == as_expected);
   async_to_sync(answer)();  // what was left on the loop ends here
 }
@@ -547,27 +547,14 @@ TEST_CASE(
 TEST_CASE(
     "fork_with_warm_pool: a callable that returns in the child makes a thread throw that waits for "
     "a channel" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
-  const int ended = ends_in_child_with_forked_child([] {
-    return async_to_sync([]() -> awaitable<int> {
-      const auto executor = co_await asio::this_coro::executor;
-      bothworlds::channel<int> items(1);
-      gate waits;
-      auto receive = sync_to_async(
-          [&] {
-            waits.open();
-            items.receive_blocking();
-          },
-          thread_sensitive);
-      child_task waiting(executor, [&]() -> awaitable<void> { co_await receive(); });
-      co_await comes_true_on_loop([&] { return waits.is_open(); });
-      auto forks = sync_to_async(forked, thread_sensitive);
-      const int code = co_await forks();
-      co_await items.send(1);
-      co_await waiting.join();
-      co_return code;
-    })();
-  });
-  CHECK(ended == as_expected);
+  bothworlds::channel<int> items(1);
+  const int code = forked_on_top_of_wait(
+      [&](gate& waits) {
+        waits.open();
+        items.receive_blocking();
+      },
+      [&] { items.close(); });
+  CHECK(code == as_expected);
 }
 
 TEST_CASE(
@@ -616,31 +603,19 @@ TEST_CASE(
 TEST_CASE(
     "fork_with_warm_pool: a portal that waits for its end goes, where a callable returns in the "
     "child meanwhile" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
-  const int ended = ends_in_child_with_forked_child([] {
-    return async_to_sync([]() -> awaitable<int> {
-      const auto executor = co_await asio::this_coro::executor;
-      gate waits, released;
-      auto hold = sync_to_async(
-          [&] {
-            blocking_portal portal;
-            auto stubborn = portal.start([&]() -> awaitable<void> {
-              co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-              waits.open();
-              while (!released.is_open()) co_await yield_to_loop();
-            });
-            waits.wait();
-          },
-          thread_sensitive);
-      child_task holding(executor, [&]() -> awaitable<void> { co_await hold(); });
-      co_await comes_true_on_loop([&] { return waits.is_open(); });
-      auto forks = sync_to_async(forked, thread_sensitive);
-      const int code = co_await forks();
-      released.open();
-      co_await holding.join();
-      co_return code;
-    })();
-  });
-  CHECK(ended == as_expected);
+  gate released;
+  const int code = forked_on_top_of_wait(
+      [&](gate& waits) {
+        blocking_portal portal;
+        auto stubborn = portal.start([&]() -> awaitable<void> {
+          co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+          waits.open();
+          while (!released.is_open()) co_await yield_to_loop();
+        });
+        waits.wait();
+      },
+      [&] { released.open(); });
+  CHECK(code == as_expected);
 }
 
 TEST_CASE(

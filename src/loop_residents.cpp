@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The coroutines that a loop keeps for the calls that begin on it.
+#include "loop.hpp"
+#include "resident.hpp"
+
+#include <bothworlds/detail/async_call.hpp>
+
+#include <utility>
+
+namespace bothworlds::detail {
+
+void loop::keep_resident(resident& idle) noexcept {
+  ++idle_residents_;
+  idle.next_idle_ = std::exchange(idle_resident_, &idle);
+}
+
+// Not where one of them may be on the stack.
+void loop::trim_residents() noexcept {
+  while (idle_residents_ > most_idle_residents) take_idle_resident()->retire();
+}
+
+void loop::forget_kept_place() noexcept {
+  place_kept_ = false;
+  if (idle_resident_) idle_resident_->forget_place();
+}
+
+void loop::tell_leftovers() const noexcept {
+  for (resident* idle = idle_resident_; idle; idle = idle->next_idle_) idle->tell_leftovers();
+}
+
+resident* loop::take_idle_resident() noexcept {
+  resident* const idle = idle_resident_;
+  if (!idle) return nullptr;
+  idle_resident_ = std::exchange(idle->next_idle_, nullptr);
+  --idle_residents_;
+  return idle;
+}
+
+resident& loop::acquire_resident() {
+  while (resident* const idle = take_idle_resident()) {
+    if (idle->reusable()) return *idle;
+    idle->retire();
+  }
+  const ref_ptr<resident> fresh(new resident(ref_ptr<loop>(this)));
+  fresh->launch();
+  return *fresh;
+}
+
+void loop::start(async_call& call, thread_state& thread) noexcept {
+  begins_step();
+  resident* host = nullptr;
+  try {
+    host = &acquire_resident();
+  } catch (...) {
+    call.fail(std::current_exception());
+    return call.finish_and_release(value_cell());
+  }
+  try {
+    host->run(call, thread);
+  } catch (...) {
+    // Asio drops the coroutine, by way of the queue. That ends the call, with this.
+    call.fail(std::current_exception());
+  }
+}
+
+}  // namespace bothworlds::detail
