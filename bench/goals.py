@@ -64,7 +64,7 @@ def rows(results):
         mine = results.find(goal.case, goal.cpus, variant_of("bothworlds", goal.variant))
         theirs = results.find(goal.case, goal.cpus, variant_of(goal.baseline, goal.variant))
         if mine and theirs:
-            value = getattr(mine, goal.what) / getattr(theirs, goal.what)
+            value = mine.ratio_to(theirs, goal.what)
             yield goal.text(), f"{value:.2f}", f"{goal.at_most}", value <= goal.at_most
     for figure in results.figures:
         if figure.case == "B5" and figure.subject.startswith("bothworlds") and figure.cpus == "all":

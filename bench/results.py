@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSL-1.0
 """The figures of one run: what was measured, for which subject, on how many CPUs."""
 
+import statistics
 from dataclasses import asdict, dataclass, field
 
 OURS = "bothworlds"
@@ -39,10 +40,21 @@ class Figure:
     case: str
     cpus: str  # "all" or "one"
     subject: str  # NAME, or NAME, VARIANT
-    ns: float  # per call: the median of the repetitions
+    ns: float  # per call: the median of all turns
     least_ns: float
     cpu_ns: float | None = None  # CPU time of the whole process, per call
     allocations: float | None = None
+    # For each round, what the subject took in it.
+    rounds_ns: list[float] = field(default_factory=list)
+    rounds_cpu_ns: list[float] = field(default_factory=list)
+
+    def ratio_to(self, other, what="ns"):
+        """The median of the ratios of all rounds, so that it does not depend on how fast the machine was when; of the
+        medians, where `other` is from another program."""
+        mine, theirs = getattr(self, "rounds_" + what), getattr(other, "rounds_" + what)
+        if mine and len(mine) == len(theirs):
+            return statistics.median(m / t for m, t in zip(mine, theirs))
+        return getattr(self, what) / getattr(other, what)
 
 
 @dataclass

@@ -29,9 +29,9 @@ parser.add_argument("--quick", action="store_true", help="a few seconds, for whe
 parser.add_argument("--docs", action="store_true", help="write chart and table into docs/, too")
 options = parser.parse_args()
 
-FULL = timing.Effort(repetitions=7, seconds=0.05)
-CURVE = timing.Effort(repetitions=3, seconds=0.02)
-QUICK = timing.Effort(repetitions=1, seconds=0.001)
+FULL = timing.Effort(rounds=9, turns=2, seconds=0.02)
+CURVE = timing.Effort(rounds=1, turns=3, seconds=0.02)
+QUICK = timing.Effort(rounds=1, turns=1, seconds=0.001)
 
 root = Path(__file__).resolve().parents[1]
 programs = options.build / "bench"
@@ -58,16 +58,17 @@ class Progress:
 
 def measure(results, case, cpus):
     effort = QUICK if options.quick else FULL
-    for subject, (ns, least, cpu) in timing.run(programs / "bench_timing", f"^{case}/", cpus, effort).items():
-        results.figures.append(Figure(case, cpus, subject, ns, least, cpu))
+    for subject, seen in timing.run(programs / "bench_timing", f"^{case}/", cpus, effort).items():
+        results.figures.append(Figure(case, cpus, subject, seen.median, seen.least, seen.cpu,
+                                      rounds_ns=seen.rounds, rounds_cpu_ns=seen.cpu_rounds))
 
 
 def measure_curve(results, name):
     lines = {}
     effort, pattern = (QUICK, f"^{name}/.*/10?0?/process_time") if options.quick else (CURVE, f"^{name}/")
-    for subject, (ns, _, _) in timing.run(programs / "bench_timing", pattern, "all", effort).items():
+    for subject, seen in timing.run(programs / "bench_timing", pattern, "all", effort).items():
         who, x = subject.rsplit("/", 1)
-        lines.setdefault(who, []).append((int(x), ns))
+        lines.setdefault(who, []).append((int(x), seen.median))
     results.curves[name] = {who: sorted(seen) for who, seen in lines.items()}
 
 

@@ -21,7 +21,7 @@ def count(value):
 def ratio(mine, theirs):
     if not mine:
         return ""
-    value = mine.ns / theirs.ns
+    value = mine.ratio_to(theirs)
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 

@@ -13,8 +13,20 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Effort:
-    repetitions: int
-    seconds: float  # each repetition runs for at least this long
+    rounds: int  # in each of which every subject has its turns
+    turns: int
+    seconds: float  # each turn takes at least this long
+
+
+@dataclass(frozen=True)
+class Times:
+    """Nanoseconds per call of one subject."""
+
+    median: float
+    least: float
+    cpu: float  # median CPU time of the whole process
+    rounds: list[float]  # the mean of each round; that of another subject's same round is from the same moment
+    cpu_rounds: list[float]
 
 
 def on_one_cpu():
@@ -23,26 +35,39 @@ def on_one_cpu():
 
 
 def run(program, pattern, cpus, effort):
-    """{subject: (median ns, least ns, median cpu ns)} per call, for the subjects whose names match `pattern`.
+    """{subject: Times} for the subjects whose names match `pattern`.
 
-    All of them run in one process, their repetitions in random order, so that what disturbs the machine disturbs all.
+    In a round all of them run in one process, and their turns in random order: what disturbs the machine for a moment
+    disturbs any of them, and what disturbs it for longer, all of them in that round.
     """
+    seen = defaultdict(list)  # subject -> for each round its turns
+    for _ in range(effort.rounds):
+        turns = defaultdict(list)
+        for row in one_round(program, pattern, cpus, effort):
+            if row["run_type"] != "iteration":
+                continue
+            subject = row["name"].split("/process_time")[0].split("/", 1)[1]
+            scale = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}[row["time_unit"]] / row["calls"]
+            turns[subject].append((row["real_time"] * scale, row["cpu_time"] * scale))
+        for subject, those in turns.items():
+            seen[subject].append(those)
+    return {subject: times(rounds) for subject, rounds in seen.items()}
+
+
+def one_round(program, pattern, cpus, effort):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.json"
         subprocess.run(
             [program, f"--benchmark_filter={pattern}", f"--benchmark_out={out}", "--benchmark_out_format=json",
-             f"--benchmark_repetitions={effort.repetitions}", "--benchmark_enable_random_interleaving=true",
+             f"--benchmark_repetitions={effort.turns}", "--benchmark_enable_random_interleaving=true",
              f"--benchmark_min_time={effort.seconds}"],
             preexec_fn=on_one_cpu if cpus == "one" else None,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-        rows = json.loads(out.read_text())["benchmarks"]
-    samples = defaultdict(list)
-    for row in rows:
-        if row["run_type"] != "iteration":
-            continue
-        subject = row["name"].split("/process_time")[0].split("/", 1)[1]
-        scale = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}[row["time_unit"]] / row["calls"]
-        samples[subject].append((row["real_time"] * scale, row["cpu_time"] * scale))
-    return {subject: (statistics.median(real for real, _ in seen), min(real for real, _ in seen),
-                      statistics.median(cpu for _, cpu in seen))
-            for subject, seen in samples.items()}
+        return json.loads(out.read_text())["benchmarks"]
+
+
+def times(rounds):
+    real = [turn[0] for turns in rounds for turn in turns]
+    return Times(statistics.median(real), min(real), statistics.median(turn[1] for turns in rounds for turn in turns),
+                 [statistics.mean(turn[0] for turn in turns) for turns in rounds],
+                 [statistics.mean(turn[1] for turn in turns) for turns in rounds])
