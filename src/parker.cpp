@@ -1,28 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "parker.hpp"
 
+#include "futex.hpp"
 #include "short_wait.hpp"
 
 #include <bothworlds/detail/spin_mutex.hpp>
 
-#include <cerrno>
 #include <ctime>
 
-#include <linux/futex.h>
 #include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 namespace bothworlds::detail {
 namespace {
-
-// FUTEX_WAIT_BITSET takes an absolute deadline of CLOCK_MONOTONIC, which is what steady_clock
-// reads.
-long futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
-                const timespec* deadline) noexcept {
-  return ::syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline, nullptr,
-                   FUTEX_BITSET_MATCH_ANY);
-}
 
 timespec to_timespec(parker::clock::time_point at) noexcept {
   const auto since = std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch());
@@ -46,8 +35,7 @@ bool parker::sleep(const clock::time_point* deadline) noexcept {
   }
   const timespec until = deadline ? to_timespec(*deadline) : timespec{};
   for (;;) {
-    const long result = futex_wait(state_, parked, deadline ? &until : nullptr);
-    const bool late = result != 0 && errno == ETIMEDOUT;
+    const bool late = !futex_wait(state_, parked, deadline ? &until : nullptr);
     state = token;
     if (state_.compare_exchange_strong(state, empty, std::memory_order_acq_rel)) return true;
     if (late) {
@@ -58,8 +46,7 @@ bool parker::sleep(const clock::time_point* deadline) noexcept {
 }
 
 void parker::unpark() noexcept {
-  if (state_.exchange(token, std::memory_order_acq_rel) == parked)
-    ::syscall(SYS_futex, &state_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  if (state_.exchange(token, std::memory_order_acq_rel) == parked) futex_wake(state_);
 }
 
 void spin_mutex::lock_contended() noexcept {

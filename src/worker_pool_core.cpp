@@ -88,8 +88,7 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
                                                      bool* saturated) {
   if (is_of_parent_process()) check_open(item.where());
   late_call call{called_};  // before the lock, and so after it
-  std::unique_lock lock(mutex_, std::defer_lock);
-  lock_soon(lock);
+  std::unique_lock lock(mutex_);
   if (closed_) throw closed_error(item.where());
   const std::size_t queued = queue_.size();
   const std::size_t free_workers = searching_ + idle_.size();
@@ -164,16 +163,6 @@ void worker_pool_core::no_thread_for(work& item, std::exception_ptr why) {
       "worker_pool_options::stack_size\n");
 }
 
-// Nobody holds the mutex for long: where its holder may be running, to sleep for it would cost more.
-void worker_pool_core::lock_soon(std::unique_lock<std::mutex>& lock) const noexcept {
-  const int rounds = spin_rounds() / 4;
-  for (int round = 0; round < rounds; ++round) {
-    if (lock.try_lock()) return;
-    cpu_relax();
-  }
-  lock.lock();
-}
-
 bool worker_pool_core::wake_idle_worker() noexcept {
   if (idle_.empty()) return false;
   pool_worker& chosen = idle_.front();
@@ -245,7 +234,7 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
     lock.unlock();
     serve(item);
     if (is_of_parent_process()) end_forked_child(&self.running_where_);
-    lock_soon(lock);
+    lock.lock();
     self.busy_ = false;
     ++completed_;
   }
@@ -276,7 +265,7 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
   if (needed) add_counted_worker(successor);
 }
 
-work* worker_pool_core::next(pool_worker& self, std::unique_lock<std::mutex>& lock) {
+work* worker_pool_core::next(pool_worker& self, pool_lock& lock) {
   for (;;) {
     // More workers are at it than may be: the surplus that was added for blocked ones leaves.
     if (is_surplus()) {
@@ -306,7 +295,7 @@ work* worker_pool_core::next(pool_worker& self, std::unique_lock<std::mutex>& lo
 
 // True: it is a worker again. False: it has rested in vain, and ends. It leaves in the step that has
 // found it to be surplus, so nobody can have relied on it meanwhile.
-bool worker_pool_core::rest(pool_worker& self, std::unique_lock<std::mutex>& lock) {
+bool worker_pool_core::rest(pool_worker& self, pool_lock& lock) {
   all_.erase(all_.iterator_to(self));
   --threads_;
   resting_.push_front(self);
@@ -334,7 +323,7 @@ void worker_pool_core::stop_searching(pool_worker& self) noexcept {
   if (searching_ == 0 && !queue_.empty()) wake_idle_worker();
 }
 
-bool worker_pool_core::wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) {
+bool worker_pool_core::wait_for_work(pool_worker& self, pool_lock& lock) {
   if (!spinning_) {
     if (!std::exchange(self.searching_, true)) ++searching_;
     spinning_ = true;
@@ -345,7 +334,7 @@ bool worker_pool_core::wait_for_work(pool_worker& self, std::unique_lock<std::mu
     const bool gathered = called && lets_gather() && short_gather_([this] {
                             return called_.exchange(false, std::memory_order_relaxed);
                           });
-    lock_soon(lock);
+    lock.lock();
     spinning_ = false;
     if (gathered) short_gather_.learn(queue_.size());
     // Called, and nothing is there: another one has it, it was taken back, or the call came late.

@@ -19,6 +19,7 @@
 // its time was over at the same moment, and no wake may be left over from before.
 #pragma once
 
+#include "adaptive_mutex.hpp"
 #include "parker.hpp"
 #include "process_mark.hpp"
 #include "short_wait.hpp"
@@ -112,6 +113,7 @@ private:
   using work_queue =
       boost::intrusive::list<work,
                              boost::intrusive::member_hook<work, work::hook, &work::pool_hook_>>;
+  using pool_lock = std::unique_lock<adaptive_mutex>;
   using worker_hook = boost::intrusive::list_member_hook<>;
   using idle_stack =
       boost::intrusive::list<pool_worker, boost::intrusive::member_hook<pool_worker, worker_hook,
@@ -139,7 +141,6 @@ private:
   /// The same, and what is queued.
   std::vector<leftover> list_unfinished() const;
   bool wake_idle_worker() noexcept;
-  void lock_soon(std::unique_lock<std::mutex>& lock) const noexcept;
   /// One more worker counts from now on, for add_counted_worker(). Null: a thread has to be started
   /// for it; else the one that comes has rested.
   pool_worker* count_worker() noexcept;
@@ -152,15 +153,15 @@ private:
   void start_worker();
   void add_counted_worker(pool_worker* rested) noexcept;
   void work_loop(std::list<boost::thread>::iterator handle) noexcept;
-  work* next(pool_worker& self, std::unique_lock<std::mutex>& lock);
-  bool rest(pool_worker& self, std::unique_lock<std::mutex>& lock);
-  bool wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock);
+  work* next(pool_worker& self, pool_lock& lock);
+  bool rest(pool_worker& self, pool_lock& lock);
+  bool wait_for_work(pool_worker& self, pool_lock& lock);
   void stop_searching(pool_worker& self) noexcept;
   void no_thread_for(work& item, std::exception_ptr why);
   static error closed_error(std::source_location where);
-  void refuse_queue(std::unique_lock<std::mutex>& lock, std::exception_ptr why) noexcept;
-  void refuse_hopeless(std::unique_lock<std::mutex>& lock, std::exception_ptr why) noexcept;
-  void join_finished(std::unique_lock<std::mutex>& lock) noexcept;
+  void refuse_queue(pool_lock& lock, std::exception_ptr why) noexcept;
+  void refuse_hopeless(pool_lock& lock, std::exception_ptr why) noexcept;
+  void join_finished(pool_lock& lock) noexcept;
 
   const worker_pool_options options_;
   const process_mark process_;
@@ -168,7 +169,7 @@ private:
       false};  // mutex_ to write, for good; far from it, for those who only look
   asio::execution_context context_;
   std::mutex starting_mutex_;  // a thread's handle is stored before the thread goes on
-  std::condition_variable all_left_;
+  std::condition_variable_any all_left_;
   // Something was queued while somebody spins, who reads this; any thread writes. Far from mutex_,
   // and set after that is free: or who spins would take its line away from who queues, and then run
   // into it.
@@ -184,7 +185,7 @@ private:
   // What every call goes through stands together: between two CPUs it travels line by line. (Not
   // aligned to a line: where a constructor throws, g++ 12 forgets memory that was allocated with an
   // alignment.)
-  mutable std::mutex mutex_;
+  mutable adaptive_mutex mutex_;
   bool spinning_ = false;  // one of those that search is in short_wait_ or short_gather_
   work_queue queue_;
   idle_stack idle_;

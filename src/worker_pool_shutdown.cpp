@@ -30,8 +30,7 @@ void refuse_or_release(work& item, const std::exception_ptr& why) noexcept {
 
 }  // namespace
 
-void worker_pool_core::refuse_queue(std::unique_lock<std::mutex>& lock,
-                                    std::exception_ptr why) noexcept {
+void worker_pool_core::refuse_queue(pool_lock& lock, std::exception_ptr why) noexcept {
   while (!queue_.empty()) {
     work* item = &queue_.front();
     queue_.pop_front();
@@ -44,8 +43,7 @@ void worker_pool_core::refuse_queue(std::unique_lock<std::mutex>& lock,
 // A thread could not be started. Where none is left nobody comes for what is queued. Where all are
 // blocked, it may be for the very items that are queued here: those whose submitters believed that
 // a worker was free stand nowhere else.
-void worker_pool_core::refuse_hopeless(std::unique_lock<std::mutex>& lock,
-                                       std::exception_ptr why) noexcept {
+void worker_pool_core::refuse_hopeless(pool_lock& lock, std::exception_ptr why) noexcept {
   if (threads_ == 0) return refuse_queue(lock, why);
   const auto trusting = [](const work& item) { return !item.waits_knowingly_; };
   while (threads_ == blocked_) {
@@ -59,7 +57,7 @@ void worker_pool_core::refuse_hopeless(std::unique_lock<std::mutex>& lock,
   }
 }
 
-void worker_pool_core::join_finished(std::unique_lock<std::mutex>& lock) noexcept {
+void worker_pool_core::join_finished(pool_lock& lock) noexcept {
   std::list<boost::thread> ended;
   ended.splice(ended.end(), finished_);
   lock.unlock();
