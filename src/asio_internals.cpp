@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-#include "asio_internals.hpp"
-
 #include <bothworlds/config.hpp>
+#include <bothworlds/detail/asio_internals.hpp>
 
 #include <boost/asio/detail/scheduler.hpp>
 #include <boost/asio/detail/thread_context.hpp>

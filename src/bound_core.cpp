@@ -8,7 +8,7 @@
 #include "unhandled.hpp"
 
 #include <bothworlds/detail/bound_core.hpp>
-#include <bothworlds/detail/sync_call.hpp>
+#include <bothworlds/detail/awaited_crossing.hpp>
 #include <bothworlds/error.hpp>
 #include <bothworlds/thread_bound.hpp>
 
@@ -269,8 +269,8 @@ asio::awaitable<void> await_end_of(bound_core& object, std::source_location wher
     void operator()() const noexcept {}
   };
   const call_options to(sync_options(), where, object.closing());
-  return await_crossing<void>(
-      ref_ptr<sync_call_result<void>>(new sync_call<nothing_to_do>(to, nothing_to_do())));
+  using call = sync_call<awaited_crossing, nothing_to_do>;
+  return await_crossing(ref_ptr<awaited_crossing<void>>(new call(to, nothing_to_do())));
 }
 
 }  // namespace detail

@@ -13,7 +13,6 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/dispatch.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 
 #include <chrono>
@@ -23,42 +22,6 @@
 namespace bothworlds::detail {
 namespace {
 
-/// Cancels the call when its time is over; gone when the call's coroutine is.
-///
-/// A cancelled wait stays in the loop's queue until somebody drives the loop again. So it does not
-/// own the call, but a link to it, which is cut when the timer goes. All of it is used on the
-/// call's executor only.
-class deadline_timer {
-public:
-  /// Executor() gives what the timer runs on.
-  template <class Executor>
-  deadline_timer(async_call& call, const Executor& executor) {
-    if (call.deadline() != std::chrono::steady_clock::time_point::max()) set(call, executor());
-  }
-  ~deadline_timer() {
-    if (link_) link_->call = nullptr;
-  }
-  deadline_timer(const deadline_timer&) = delete;
-  deadline_timer& operator=(const deadline_timer&) = delete;
-
-private:
-  struct link : ref_counted {
-    explicit link(async_call& to) noexcept : call(&to) {}
-    async_call* call;  // null: the call has ended
-  };
-
-  void set(async_call& call, const asio::any_io_executor& executor) {
-    timer_.emplace(executor, call.deadline());
-    link_ = make_counted<link>(call);
-    timer_->async_wait([to = link_](boost::system::error_code failure) {
-      if (!failure && to->call) to->call->time_is_over();
-    });
-  }
-
-  std::optional<asio::steady_timer> timer_;
-  ref_ptr<link> link_;
-};
-
 /// Brings a coroutine back that has hopped to another executor's thread and stayed there.
 asio::awaitable<void> return_home() { co_await asio::dispatch(asio::deferred); }
 
@@ -67,6 +30,16 @@ void wait_for_memory() noexcept { std::this_thread::sleep_for(std::chrono::milli
 // The completion of a coroutine that has reported everything already.
 struct nothing_left_to_say {
   void operator()(std::exception_ptr) const noexcept {}
+};
+
+/// For once_suspended, in a coroutine that returns awaitable<void>: it goes on at the end of what
+/// `call` has invoked.
+struct awaiting_call {
+  async_call* call;
+  void operator()(coroutine_frame& frame) const {
+    using promise = std::coroutine_traits<asio::awaitable<void>>::promise_type;
+    call->await_from(host_handle::from_promise(static_cast<promise&>(frame)));
+  }
 };
 
 /// A scope that owns its node.
@@ -86,7 +59,8 @@ asio::awaitable<void> run_once(fresh_scope own, asio::cancellation_signal& signa
   coroutine_scope& scope = own.scope;
   {
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
-    deadline_timer deadline(scope.call(), [&executor] { return executor; });
+    std::optional<deadline_timer> deadline;
+    if (deadline_timer::is_needed_for(scope.call())) deadline.emplace(scope.call(), executor);
     if (scope.begin(signal)) {
       try {
         co_await scope.call().run();
@@ -144,10 +118,7 @@ void coroutine_scope::cannot_wait(task_scope& tasks) noexcept {
 
 void coroutine_scope::failed() noexcept { call_->fail(std::current_exception()); }
 
-void coroutine_scope::finish() noexcept {
-  async_call& call = *std::exchange(call_, nullptr);
-  call.finish_and_release(node_.leave());
-}
+void coroutine_scope::finish() noexcept { release().finish_and_release(node_.leave()); }
 
 resident::resident(ref_ptr<loop> home)
     : node_(new chain_node(std::move(home), std::make_unique<loop_memory>())) {}
@@ -155,11 +126,15 @@ resident::resident(ref_ptr<loop> home)
 resident::~resident() = default;
 
 void resident::launch() {
-  asio::co_spawn(chain_executor(node_), main(ref_ptr<resident>(this)),
+  intrusive_ptr_add_ref(this);  // the frame's
+  asio::co_spawn(chain_executor(node_),
+                 create<&resident::spawned, &resident::gone>().get_return_object(),
                  asio::bind_cancellation_slot(signal_.slot(), nothing_left_to_say{}));
   idle_owners_ = node_->owners();
   idle_work_ = node_->unfinished();
 }
+
+void resident::spawned() noexcept { idle_.emplace(promise().suspend()); }
 
 bool resident::forget_place() noexcept {
   // That of the thread whose loop this is will do for its next call.
@@ -171,14 +146,7 @@ bool resident::forget_place() noexcept {
   return true;
 }
 
-void resident::waits(coroutine_frame& frame) noexcept {
-  wait_.take(frame);
-  if (!forget_place()) node_->own_loop()->place_is_kept();
-}
-
-// The coroutine does not end here, or it would take its memory with it.
 void resident::run(async_call& call, thread_state& thread) {
-  call_ = &call;
   if (call.waiter_outlives_)
     node_->enter_root(*call.waiter_, call.hand_values_on(), call.hosts_tasks_);
   else
@@ -186,18 +154,42 @@ void resident::run(async_call& call, thread_state& thread) {
                  call.hosts_tasks_);
   last_call_ = call.where();
   told_ = false;
+  scope_.emplace(call, *node_);
   const node_scope scope(node_.get(), thread);
-  wait_.resume();
+  coroutine_thread goes_on(std::move(*idle_));
+  idle_.reset();
+  promise().attach_thread(&goes_on);
+  resume_with<&resident::operation_ended>();
+  if (begin(goes_on) || end_operation()) goes_on.launch();
 }
 
-void resident::retire() noexcept {
-  const ref_ptr<resident> self(this);
-  const node_scope scope(node_.get(), this_thread_state());
+// True: what the call awaits is on top of the stack.
+bool resident::begin(coroutine_thread& on) noexcept {
   try {
-    wait_.resume();
-  } catch (const std::bad_alloc&) {
-    // There was none for its last step either: it has gone without that.
+    on.reset_cancellation_state();
+    async_call& call = scope_->call();
+    // Not on the node: a cancelled wait that still stands in the loop's queue is no work that the
+    // call left behind.
+    if (deadline_timer::is_needed_for(call))
+      deadline_.emplace(call, node_->own_loop()->context().get_executor());
+    if (!scope_->begin(signal_)) return false;
+    on.throw_if_cancelled(true);
+    call.invoke();
+    call.await_from(host_handle::from_promise(promise()));
+    return true;
+  } catch (...) {
+    scope_->failed();
+    return false;
   }
+}
+
+void resident::operation_ended() noexcept {
+  try {
+    scope_->call().store();
+  } catch (...) {
+    scope_->failed();
+  }
+  end_operation();
 }
 
 void resident::tell_leftovers() noexcept {
@@ -210,54 +202,92 @@ void resident::tell_leftovers() noexcept {
                 "  fix  wait for it, or make it a task: with_task_group or create_task\n");
 }
 
-asio::awaitable<void> resident::main(ref_ptr<resident> self) {
-  for (;;) {
-    co_await once_suspended{[self = self.get()](coroutine_frame& frame) { self->waits(frame); }};
-    if (!self->call_) co_return;
-    {
-      coroutine_scope scope(*std::exchange(self->call_, nullptr), *self->node_);
-      try {
-        co_await asio::this_coro::reset_cancellation_state();
-        // Not on the node: a cancelled wait that still stands in the loop's queue is no work that
-        // the call left behind.
-        deadline_timer deadline(scope.call(), [&self] {
-          return asio::any_io_executor(self->node_->own_loop()->context().get_executor());
-        });
-        if (scope.begin(self->signal_)) {
-          co_await asio::this_coro::throw_if_cancelled(true);
-          try {
-            scope.call().invoke();
-            co_await once_suspended{awaiting_call{&scope.call()}};
-            scope.call().store();
-          } catch (...) {
-            scope.failed();
-          }
-          while (const ref_ptr<task_scope> tasks = scope.tasks_to_wait_for()) {
-            co_await asio::this_coro::throw_if_cancelled(false);
-            try {
-              co_await tasks->left();
-            } catch (const std::bad_alloc&) {
-              scope.cannot_wait(*tasks);
-            }
-          }
-          while (!self->node_->own_loop()->turns_here()) {
-            co_await asio::this_coro::throw_if_cancelled(false);
-            try {
-              co_await return_home();
-            } catch (const std::bad_alloc&) {
-              wait_for_memory();
-            }
-          }
-          scope.end_step();
-        }
-      } catch (...) {
-        scope.failed();  // there was no memory to begin it
-      }
-      // Back among the idle ones before the caller wakes and asks for one.
-      self->node_->own_loop()->keep_resident(*self);
-      scope.finish();
+// True: something that has to come first is on top of the stack. False: the call has ended.
+bool resident::end_operation() noexcept {
+  const ref_ptr<task_scope> tasks = scope_->tasks_to_wait_for();
+  if (!tasks && node_->own_loop()->turns_here()) {
+    end_call();
+    return false;
+  }
+  await_settlement();
+  return true;
+}
+
+void resident::await_settlement() noexcept {
+  while (!rest_) {
+    try {
+      rest_.emplace(settle());
+    } catch (const std::bad_alloc&) {
+      scope_->failed();
+      wait_for_memory();
     }
   }
+  resume_with<&resident::settled>();
+  rest_->await_suspend(host_handle::from_promise(promise()));
+}
+
+// The call's tasks end, and the coroutine comes back to its loop.
+asio::awaitable<void> resident::settle() {
+  co_await asio::this_coro::throw_if_cancelled(false);
+  while (const ref_ptr<task_scope> tasks = scope_->tasks_to_wait_for()) {
+    try {
+      co_await tasks->left();
+    } catch (const std::bad_alloc&) {
+      scope_->cannot_wait(*tasks);
+    }
+    co_await asio::this_coro::throw_if_cancelled(false);
+  }
+  while (!node_->own_loop()->turns_here()) {
+    try {
+      co_await return_home();
+    } catch (const std::bad_alloc&) {
+      wait_for_memory();
+    }
+  }
+}
+
+void resident::settled() noexcept {
+  try {
+    rest_->await_resume();
+  } catch (...) {
+    scope_->failed();
+  }
+  rest_.reset();
+  end_call();
+}
+
+void resident::end_call() noexcept {
+  scope_->end_step();
+  deadline_.reset();
+  async_call& call = scope_->release();
+  scope_.reset();
+  // Idle, and among those that are, before the caller wakes and asks for one.
+  idle_.emplace(promise().suspend());
+  node_->own_loop()->keep_resident(*this);
+  call.finish_and_release(node_->leave());
+  if (idle_ && !forget_place()) node_->own_loop()->place_is_kept();
+}
+
+void resident::retire() noexcept {
+  const ref_ptr<resident> self(this);
+  const node_scope scope(node_.get(), this_thread_state());
+  coroutine_thread last(std::move(*idle_));
+  idle_.reset();
+  promise().attach_thread(&last);
+  promise().ends();
+  try {
+    last.launch();
+  } catch (const std::bad_alloc&) {
+    // There was none for its last step either: it has gone without that.
+  }
+}
+
+// If it was running a call, that ends with it: see ~coroutine_scope().
+void resident::gone() noexcept {
+  rest_.reset();
+  deadline_.reset();
+  scope_.reset();
+  intrusive_ptr_release(this);
 }
 
 asio::awaitable<void> async_call::run() {

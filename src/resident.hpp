@@ -9,10 +9,12 @@
 #pragma once
 
 #include "adapted_step.hpp"
-#include "asio_internals.hpp"
 #include "chain.hpp"
+#include "deadline_timer.hpp"
 
+#include <bothworlds/detail/asio_internals.hpp>
 #include <bothworlds/detail/async_call.hpp>
+#include <bothworlds/detail/synthetic_coroutine.hpp>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -52,9 +54,13 @@ public:
   /// failure, they are cancelled, and the next wait is tried a little later.
   void cannot_wait(task_scope& tasks) noexcept;
   /// The coroutine's last step ends.
-  void end_step() noexcept { capture_thread_locals(node_.values()); }
+  void end_step() noexcept {
+    if (adapters()) capture_thread_locals(node_.values());
+  }
   /// The coroutine and its frame are gone: wake the caller.
   void finish() noexcept;
+  /// The same is left to who calls this.
+  async_call& release() noexcept { return *std::exchange(call_, nullptr); }
 
 private:
   void lost() noexcept;
@@ -65,12 +71,14 @@ private:
   bool waits_for_tasks_ = false;
 };
 
-/// Driver of the loop only.
-class resident final : public ref_counted {
+/// Driver of the loop only. To Asio it is a coroutine at the bottom of the stack of every call that it
+/// runs: between two of them it is suspended, and belongs to its own frame.
+class resident final : public ref_counted,
+                       private synthetic_coroutine<operation_promise<void>, resident> {
 public:
   explicit resident(ref_ptr<loop> home);
 
-  /// Spawns the coroutine and runs it up to its first wait.
+  /// Spawns it, and runs it up to its first wait.
   void launch();
   /// Nothing but the resident itself holds its node.
   bool reusable() const noexcept { return node_->owners() == idle_owners_; }
@@ -82,22 +90,38 @@ public:
   bool forget_place() noexcept;
   /// While it is idle: reports what its last call has left behind, once.
   void tell_leftovers() noexcept;
-  /// Ends the coroutine. It is resumed for that, not dropped: to destroy one that is suspended Asio
-  /// takes memory, in a destructor.
+  /// Ends the coroutine. It goes on for that, and is not dropped: to destroy one that is suspended
+  /// Asio takes memory, in a destructor.
   void retire() noexcept;
 
 private:
   friend class loop;
+  friend class synthetic_coroutine<operation_promise<void>, resident>;
 
   ~resident() override;
-  static asio::awaitable<void> main(ref_ptr<resident> self);
-  void waits(coroutine_frame& frame) noexcept;
+
+  // Steps of the coroutine: it has been spawned; what the call awaits has ended; and what comes after
+  // that has.
+  void spawned() noexcept;
+  void operation_ended() noexcept;
+  void settled() noexcept;
+  /// The frame is gone.
+  void gone() noexcept;
+
+  // Each is a part of one step; g++ takes them for too long to be that.
+  [[gnu::always_inline]] inline bool begin(coroutine_thread& on) noexcept;
+  [[gnu::always_inline]] inline bool end_operation() noexcept;
+  [[gnu::always_inline]] inline void end_call() noexcept;
+  void await_settlement() noexcept;
+  asio::awaitable<void> settle();
 
   const ref_ptr<chain_node> node_;
   asio::cancellation_signal signal_;
-  parked_coroutine wait_;          // resumed with call_; owns the resident
-  async_call* call_ = nullptr;     // null: it is to end
-  resident* next_idle_ = nullptr;  // the loop
+  std::optional<coroutine_thread> idle_;       // while it waits for a call; owns the resident
+  std::optional<coroutine_scope> scope_;       // of the call that it runs; none: it is idle
+  std::optional<deadline_timer> deadline_;     // that call's
+  std::optional<asio::awaitable<void>> rest_;  // settle()
+  resident* next_idle_ = nullptr;              // the loop
   std::uint32_t idle_owners_ = 0;
   std::uint32_t idle_work_ = 0;  // what the node counts while it waits for a call
   std::source_location last_call_;

@@ -15,7 +15,7 @@ class capacity_limiter;
 /// What becomes of a running callable whose awaiting operation is cancelled. Queued callables never
 /// run after a cancellation, whatever the policy. A callable that takes a `std::stop_token` first
 /// is asked to stop, always.
-enum class cancel_policy {
+enum class cancel_policy : unsigned char {
   wait,       ///< stay suspended until the callable returns; deliver its result, or its exception
   abandon,    ///< complete at once with operation_aborted; the callable runs on, counted and listed
   interrupt,  ///< boost::thread::interrupt() the worker, call `interruptor`, then wait

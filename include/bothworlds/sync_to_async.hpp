@@ -5,8 +5,8 @@
 
 #include <bothworlds/config.hpp>
 #include <bothworlds/context.hpp>
+#include <bothworlds/detail/awaited_crossing.hpp>
 #include <bothworlds/detail/offload.hpp>
-#include <bothworlds/detail/sync_call.hpp>
 #include <bothworlds/sync_options.hpp>
 #include <bothworlds/traits.hpp>
 #include <bothworlds/worker_pool.hpp>
@@ -111,9 +111,9 @@ private:
     if constexpr (!detail::is_async_result_v<result>) {
       if (detail::is_empty_callable(callable))
         detail::refuse_empty_callable("sync_to_async", options_.where);
-      using call = detail::sync_call<F, std::decay_t<Args>...>;
+      using call = detail::sync_call<detail::awaited_crossing, F, std::decay_t<Args>...>;
       return detail::await_crossing(
-          detail::ref_ptr<detail::sync_call_result<detail::crossing_result_t<result>>>(
+          detail::ref_ptr<detail::awaited_crossing<detail::crossing_result_t<result>>>(
               detail::make_counted<call>(options_, std::forward<G>(callable),
                                          std::forward<Args>(args)...)));
     }
@@ -225,7 +225,8 @@ auto async_offload(F f, Token&& token, sync_options options = {},
   if (detail::is_empty_callable(f)) detail::refuse_empty_callable("async_offload", where);
   using result = detail::crossing_result_t<detail::sync_result_t<F>>;
   detail::ref_ptr<detail::sync_call_result<result>> call(
-      new detail::sync_call<F>(detail::call_options(options, where), std::move(f)));
+      new detail::sync_call<detail::sync_call_result, F>(detail::call_options(options, where),
+                                                         std::move(f)));
   return detail::initiate_offload<result>(std::move(call), options.pool,
                                           std::forward<Token>(token));
 }

@@ -117,8 +117,9 @@ private:
     using function = detail::bound_function<std::decay_t<F>, T>;
     using result = detail::crossing_result_t<detail::sync_result_t<function>>;
     const detail::call_options to(options, where, object);
-    return detail::await_crossing(detail::ref_ptr<detail::sync_call_result<result>>(
-        new detail::sync_call<function>(to, function(std::forward<F>(f), *object, where))));
+    using call = detail::sync_call<detail::awaited_crossing, function>;
+    return detail::await_crossing(detail::ref_ptr<detail::awaited_crossing<result>>(
+        new call(to, function(std::forward<F>(f), *object, where))));
   }
 
   /// Whether F can be called on the object; if not, the compiler says why.

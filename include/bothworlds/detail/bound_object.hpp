@@ -3,8 +3,8 @@
 // The typed shell around a bound_core: room for the object, and how it is made and called.
 #pragma once
 
+#include <bothworlds/detail/awaited_crossing.hpp>
 #include <bothworlds/detail/bound_core.hpp>
-#include <bothworlds/detail/sync_call.hpp>
 
 #include <cstddef>
 #include <functional>

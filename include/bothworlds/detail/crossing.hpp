@@ -133,9 +133,6 @@ protected:
   /// Asks a callable that takes a stop_token to stop; any thread.
   virtual void request_stop() noexcept {}
 
-  /// Rethrows failure(), if there is one.
-  void rethrow_failure();
-
 private:
   friend class wait_graph;
 
@@ -168,30 +165,30 @@ private:
   void abandon() noexcept;
   void cancel_inner(asio::cancellation_type type) noexcept;
 
+  // The awaiting loop, or constant.
+  bool withdrawn_ = false;
+  bool offered_here_ = false;  // it stands among that loop's own offers
+  bool abandoned_ = false;
+  bool keeps_pool_ = false;  // prepare() has counted a reference to pool_
+  const bool thread_sensitive_;
+  const cancel_policy on_cancel_;
+  std::atomic<queue> queue_{queue::none};  // dispatch()
+  spin_mutex inner_mutex_;
+  asio::cancellation_type undelivered_ = asio::cancellation_type::none;  // inner_mutex_
+  blocked_call* inner_ = nullptr;  // inner_mutex_; kept alive by the thread that waits for it
   worker_pool_core* pool_;  // the user's, or set by prepare(); null after that: it runs elsewhere
   ref_ptr<lane> helper_;    // dispatch(), then constant; where this may stand as an offer
-  blocked_call* inner_ = nullptr;  // inner_mutex_; kept alive by the thread that waits for it
-  asio::cancellation_type undelivered_ = asio::cancellation_type::none;  // inner_mutex_
-  spin_mutex inner_mutex_;
-  std::atomic<queue> queue_{queue::none};  // dispatch()
-  bool withdrawn_ = false;                 // the awaiting loop
-  bool offered_here_ = false;              // likewise: it stands among that loop's own offers
-  bool abandoned_ = false;                 // the awaiting loop
-  bool keeps_pool_ = false;                // prepare() has counted a reference to pool_
-  const cancel_policy on_cancel_;
-  const bool thread_sensitive_;
-  // What follows, and the callable and its result, is what the thread that runs it looks at: all
-  // else stays where it is.
   const ref_ptr<const call_extras> extras_;  // null: none of the rare options
+  // What follows, and the result and the callable, is what the thread that runs it changes.
   ref_ptr<limiter_token>
       token_;  // set by prepare(), its own; dispatch() may take one of a call above instead
   std::unique_ptr<interruption>
-      interruption_;  // set by prepare(), then constant; only with cancel_policy::interrupt
-  std::atomic<phase> phase_{phase::pending};
-  bool interrupted_ = false;    // who runs it
-  bool runs_on_loop_ = false;   // set before it runs
-  value_cell values_;           // the awaiting loop until it is queued; then with failure_
+      interruption_;   // set by prepare(), then constant; only with cancel_policy::interrupt
+  value_cell values_;  // the awaiting loop until it is queued; then with failure_
   std::exception_ptr failure_;  // who runs it, then the awaiting loop
+  std::atomic<phase> phase_{phase::pending};
+  bool interrupted_ = false;   // who runs it
+  bool runs_on_loop_ = false;  // set before it runs
 };
 
 }  // namespace bothworlds::detail

@@ -91,14 +91,15 @@ private:
   void arrive(bool resumes);
   static void resumed(loop_op* op, bool resumes) noexcept;
 
-  loop* loop_ = nullptr;      // that of node_, which keeps it; apart, for who delivers
-  continuation resume_;       // the awaiting loop
+  // What stands first is for who delivers; the rest is touched on the awaiting loop only.
+  loop* loop_ = nullptr;              // that of node_, which keeps it
+  ref_ptr<foreign_awaiter> foreign_;  // as node_; null: the awaiting loop is one of ours
+  continuation resume_;
   ref_ptr<chain_node> node_;  // set by prepare_resumption(), then constant until it has arrived;
                               // null: the coroutine has no chain
-  ref_ptr<foreign_awaiter> foreign_;  // likewise; null: the awaiting loop is one of ours
-  bool keeps_node_ = false;           // the awaiting loop
   boost::intrusive::list_member_hook<>
       in_flight_hook_;  // the awaiting loop's driver, or the foreign context's mutex
+  bool keeps_node_ = false;
 };
 
 }  // namespace bothworlds::detail

@@ -6,12 +6,6 @@
 #include <bothworlds/detail/crossing.hpp>
 #include <bothworlds/detail/result_slot.hpp>
 
-#include <boost/asio/associated_cancellation_slot.hpp>
-#include <boost/asio/async_result.hpp>
-#include <boost/asio/awaitable.hpp>
-#include <boost/asio/deferred.hpp>
-#include <boost/asio/this_coro.hpp>
-
 #include <functional>
 #include <optional>
 #include <stop_token>
@@ -39,11 +33,6 @@ bool is_empty_callable(const F& callable) {
 template <class R>
 class sync_call_result : public crossing {
 public:
-  /// On the awaiting loop, once, after completion.
-  R take() {
-    rethrow_failure();
-    return result_.take();
-  }
   result_slot<R>& result() noexcept { return result_; }
 
 protected:
@@ -51,6 +40,33 @@ protected:
   ~sync_call_result() override = default;
 
   result_slot<R> result_;
+};
+
+/// Holds a T until reset(), which is called once at the most. Where nothing has to be destroyed it
+/// neither does anything nor remembers that.
+template <class T>
+class discardable {
+public:
+  template <class... Args>
+  explicit discardable(std::in_place_t, Args&&... args)
+      : value_(std::in_place, std::forward<Args>(args)...) {}
+  T& held() noexcept { return *value_; }
+  void reset() noexcept { value_.reset(); }
+
+private:
+  std::optional<T> value_;
+};
+template <class T>
+  requires std::is_trivially_destructible_v<T>
+class discardable<T> {
+public:
+  template <class... Args>
+  explicit discardable(std::in_place_t, Args&&... args) : value_(std::forward<Args>(args)...) {}
+  T& held() noexcept { return value_; }
+  void reset() noexcept {}
+
+private:
+  T value_;
 };
 
 template <bool TakesStopToken, class F, class... Args>
@@ -70,10 +86,11 @@ template <class F, class... Args>
 using sync_result_t =
     typename sync_call_traits<takes_stop_token_v<F, Args...>, F, Args...>::type::type;
 
-/// F and Args are decayed.
-template <class F, class... Args>
-class sync_call final : public sync_call_result<crossing_result_t<sync_result_t<F, Args...>>> {
-  using base = sync_call_result<crossing_result_t<sync_result_t<F, Args...>>>;
+/// Result is sync_call_result, for a call that completes a handler, or awaited_crossing. F and Args are
+/// decayed.
+template <template <class> class Result, class F, class... Args>
+class sync_call final : public Result<crossing_result_t<sync_result_t<F, Args...>>> {
+  using base = Result<crossing_result_t<sync_result_t<F, Args...>>>;
   static constexpr bool stoppable = takes_stop_token_v<F, Args...>;
   struct nothing {};
 
@@ -81,7 +98,8 @@ public:
   template <class G, class... As>
   explicit sync_call(const call_options& options, G&& callable, As&&... args)
       : base(options),
-        payload_(std::in_place, std::forward<G>(callable), std::forward<As>(args)...) {}
+        payload_(std::in_place, std::in_place, std::forward<G>(callable),
+                 std::forward<As>(args)...) {}
 
 private:
   ~sync_call() override = default;
@@ -93,7 +111,7 @@ private:
 
   template <std::size_t... I>
   decltype(auto) call(std::index_sequence<I...>) {
-    auto& [callable, arguments] = *payload_;
+    auto& [callable, arguments] = payload_.held();
     if constexpr (stoppable)
       return std::invoke(std::move(callable), stop_.get_token(),
                          std::get<I>(std::move(arguments))...);
@@ -109,36 +127,15 @@ private:
 
   struct payload {
     template <class G, class... As>
-    explicit payload(G&& what, As&&... args)
+    explicit payload(std::in_place_t, G&& what, As&&... args)
         : callable(std::forward<G>(what)), arguments(std::forward<As>(args)...) {}
 
     F callable;
-    std::tuple<Args...> arguments;
+    [[no_unique_address]] std::tuple<Args...> arguments;
   };
 
-  std::optional<payload> payload_;
+  discardable<payload> payload_;
   [[no_unique_address]] std::conditional_t<stoppable, std::stop_source, nothing> stop_;
 };
-
-/// Suspends the coroutine and publishes the call.
-struct start_crossing {
-  template <class Handler>
-  void operator()(Handler&& handler, crossing* call) const noexcept {
-    const asio::cancellation_slot slot = asio::get_associated_cancellation_slot(handler);
-    call->start(continuation(std::forward<Handler>(handler)), slot);
-  }
-};
-
-BOTHWORLDS_COROUTINE_TEMPLATES_BEGIN
-
-template <class R>
-asio::awaitable<R> await_crossing(ref_ptr<sync_call_result<R>> call) {
-  call->prepare(co_await asio::this_coro::executor);
-  co_await asio::async_initiate<const asio::deferred_t&, void()>(
-      start_crossing(), asio::deferred, static_cast<crossing*>(call.get()));
-  co_return call->take();
-}
-
-BOTHWORLDS_COROUTINE_TEMPLATES_END
 
 }  // namespace bothworlds::detail

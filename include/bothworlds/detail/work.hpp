@@ -50,13 +50,13 @@ private:
   std::atomic<bool> claimed_{false};  // any thread
   std::atomic<bool> in_pool_{false};  // the pool's mutex to write: it stands in the queue
   bool waits_knowingly_ =
-      false;        // the pool's mutex: who queued it was told that no worker was free
-  hook pool_hook_;  // the pool's mutex
+      false;  // the pool's mutex: who queued it was told that no worker was free
+  unsigned char lane_queue_ = 0;  // the lane's mutex: in which of its queues this stands
+  hook pool_hook_;                // the pool's mutex
   const std::source_location where_;
   std::int64_t queued_at_ =
       0;            // the mutex of the pool, or else the lane; nanoseconds of the coarse clock
   hook lane_hook_;  // the lane's mutex; or, among a loop's own offers, its driver
-  void* lane_queue_ = nullptr;  // the lane's mutex: the queue there in which this stands
 };
 
 }  // namespace bothworlds::detail
