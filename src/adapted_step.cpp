@@ -11,9 +11,11 @@
 #include <vector>
 
 namespace bothworlds::detail {
+
+constinit std::atomic<const adapter_list*> current_adapters{nullptr};
+
 namespace {
 
-std::atomic<const adapter_list*> current{nullptr};
 std::mutex changing;
 
 /// With `changing` locked. Lists that were replaced are kept for ever, because somebody may be in
@@ -21,7 +23,8 @@ std::mutex changing;
 void publish(std::unique_ptr<const adapter_list> list) {
   static auto* const kept = new std::vector<std::unique_ptr<const adapter_list>>;
   kept->push_back(std::move(list));
-  current.store(kept->back()->empty() ? nullptr : kept->back().get(), std::memory_order_release);
+  current_adapters.store(kept->back()->empty() ? nullptr : kept->back().get(),
+                         std::memory_order_release);
 }
 
 const context_value* value_in(const value_cell& cell,
@@ -32,8 +35,6 @@ const context_value* value_in(const value_cell& cell,
 }  // namespace
 
 adapted_thread_local::~adapted_thread_local() = default;
-
-const adapter_list* adapters() noexcept { return current.load(std::memory_order_acquire); }
 
 void add_adapter(ref_ptr<adapted_thread_local> adapter) {
   const std::lock_guard lock(changing);

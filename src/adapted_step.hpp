@@ -6,6 +6,7 @@
 
 #include <bothworlds/detail/value_cell.hpp>
 
+#include <atomic>
 #include <vector>
 
 namespace bothworlds::detail {
@@ -13,9 +14,14 @@ namespace bothworlds::detail {
 class adapted_thread_local;
 using adapter_list = std::vector<ref_ptr<adapted_thread_local>>;
 
+/// What adapters() reads: it is asked at every step.
+[[gnu::visibility("hidden")]] extern constinit std::atomic<const adapter_list*> current_adapters;
+
 /// Those there are now; null: none. A list is never changed, and never freed: there are few, and
 /// steps may still use it.
-const adapter_list* adapters() noexcept;
+inline const adapter_list* adapters() noexcept {
+  return current_adapters.load(std::memory_order_acquire);
+}
 
 /// Takes over what the running step has changed of the thread's values; then the cell's snapshot
 /// can be handed on.

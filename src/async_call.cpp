@@ -75,7 +75,7 @@ void async_call::block(const async_options& options, loop* elsewhere) {
   else
     block_on_own_loop(thread, options, caller);
   // Given up, it may still be running.
-  if (values && has_ended()) take_back(*values, values_.end());
+  if (values && has_ended()) take_back(*values, values_);
 }
 
 void async_call::belongs_to(const crossing* caller) {
@@ -167,7 +167,11 @@ void async_call::block_on_own_loop(thread_state& thread, const async_options& op
   // The first step and those that follow are one turn of the loop.
   std::optional<turning_scope> turning(std::in_place, mine, thread);
   mine.start(*this, thread);
-  if (pending() && !thread.worker) return wait(thread, &mine, &turning);
+  if (pending() && !thread.worker) {
+    // Mostly the queue gives what it waits for.
+    mine.run_queued([&] { return !pending() || waiter_->has_nested(); });
+    if (pending() || mine.is_of_parent_process()) return wait(thread, &mine, &turning);
+  }
   turning.reset();
   if (pending()) return wait(thread, &mine, &turning);  // its pool hears first that it is blocked
   leave(mine);
@@ -291,7 +295,7 @@ bool async_call::begin(const chain_node& on, asio::cancellation_signal& signal) 
 
 void async_call::finish(value_cell&& values) noexcept {
   signal_ = nullptr;
-  values_ = std::move(values);
+  values_.take(std::move(values));
   if (waiter_ && this_thread_state().own_lane.get() == waiter_) {
     // This very thread waits: there is nobody to wake, and who refuses a call that was never begun
     // may just as well find that it has ended.

@@ -84,8 +84,8 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
     // A root call wants its loop back. Below a root call a helper may keep it as long as it likes.
     if (root)
       owned->ask_back();  // and nothing else keeps it waiting
-    else if (blocked.has_stack())
-      mine.open_slot(this);
+    else
+      blocked.open_slot(this);
     park(mine, blocked);
     if (work* const next = mine.close_slot()) blocked.run_unclaimed(next);
   }

@@ -12,12 +12,12 @@
 // to the executor that it carries.
 #pragma once
 
-#include "asio_internals.hpp"
 #include "context_values.hpp"
 #include "foreign_context.hpp"
 #include "lane.hpp"
 #include "limiter_core.hpp"
 
+#include <bothworlds/detail/asio_internals.hpp>
 #include <bothworlds/detail/continuation.hpp>
 #include <bothworlds/detail/task_core.hpp>
 
@@ -79,14 +79,14 @@ public:
   const chain_place& place() const noexcept { return place_; }
   /// A call begins, with its caller's values.
   /// `tasks` is where its tasks belong; null: nowhere, unless it `hosts_tasks`.
-  void enter(chain_place place, value_cell values, ref_ptr<task_scope> tasks,
+  void enter(chain_place place, value_cell&& values, ref_ptr<task_scope> tasks,
              bool hosts_tasks) noexcept {
     place_ = std::move(place);
     begin(std::move(values), std::move(tasks), hosts_tasks);
   }
   /// The same for a call below no other, for which `thread` waits. A resident's calls are mostly of
   /// this kind, one after another, of one thread: their place is the same.
-  void enter_root(lane& thread, value_cell values, bool hosts_tasks) {
+  void enter_root(lane& thread, value_cell&& values, bool hosts_tasks) {
     if (place_.hangs() || place_.blocked.get() != &thread || !place_.sync_root) {
       place_ = {};
       place_.is_blocked_by(thread, true);
@@ -94,12 +94,12 @@ public:
     place_.epoch = thread.epoch();
     begin(std::move(values), nullptr, hosts_tasks);
   }
-  /// It has ended; gives its values.
-  value_cell leave() noexcept {
+  /// It has ended; gives its values, for value_cell::take().
+  value_cell&& leave() noexcept {
     open_.store(false, std::memory_order_release);
     tasks_.reset();
     hosts_tasks_ = false;
-    return values_.end();
+    return std::move(values_);
   }
   /// Of the call: whoever runs in it changes them.
   value_cell& values() const noexcept { return values_; }
@@ -142,10 +142,10 @@ public:
 
 private:
   ~chain_node() override;
-  void begin(value_cell values, ref_ptr<task_scope> tasks, bool hosts_tasks) noexcept {
+  void begin(value_cell&& values, ref_ptr<task_scope> tasks, bool hosts_tasks) noexcept {
     tasks_ = std::move(tasks);
     hosts_tasks_ = hosts_tasks;
-    values_ = std::move(values);
+    values_.take(std::move(values));
     open_.store(true, std::memory_order_release);
   }
   bool reaches_sync_lane() const noexcept;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "context_values.hpp"
 
-#include "adapted_step.hpp"
-#include "asio_internals.hpp"
 #include "names.hpp"
 #include "thread_state.hpp"
 
+#include <bothworlds/detail/asio_internals.hpp>
 #include <bothworlds/error.hpp>
 
 #include <algorithm>
@@ -108,15 +107,13 @@ context_snapshot::pointer current_snapshot() noexcept {
   return cell->share();
 }
 
-context_snapshot::pointer hand_on(value_cell& cell) noexcept {
-  // A coroutine that has hopped elsewhere does not run in its own cell.
-  if (adapters() && current_cell() == &cell) capture_thread_locals(cell);
-  return cell.share();
+// A coroutine that has hopped elsewhere does not run in its own cell.
+void capture_if_current(value_cell& cell) noexcept {
+  if (current_cell() == &cell) capture_thread_locals(cell);
 }
 
-void take_back(value_cell& cell, const value_cell& ended_call) noexcept {
-  cell.take_changes(ended_call);
-  if (adapters() && current_cell() == &cell) install_thread_locals(cell);
+void install_if_current(value_cell& cell) noexcept {
+  if (current_cell() == &cell) install_thread_locals(cell);
 }
 
 const context_value* current_value(const context_variable& variable) noexcept {

@@ -100,9 +100,9 @@ void refuse_empty_callable(const char* bridge, std::source_location where) {
 
 crossing::crossing(const call_options& options)
     : work(options.where),
-      pool_(options.pool ? core_of(*options.pool).get() : nullptr),
-      on_cancel_(options.on_cancel),
       thread_sensitive_(options.thread_sensitive),
+      on_cancel_(options.on_cancel),
+      pool_(options.pool ? core_of(*options.pool).get() : nullptr),
       extras_(options.extras) {}
 
 crossing::~crossing() {
@@ -215,9 +215,10 @@ void crossing::hand_over(bool on_the_loop) {
   if (saturated && node) offer(*node, on_the_loop);
 }
 
-// To the thread that is blocked in the call whose coroutine awaits this, where no worker is free:
-// that coroutine waits for nothing else, so the thread could only wait, too, until this has
-// returned. Not to the chain's sync thread, for which other coroutines may have work.
+// To the thread that is blocked in the call whose coroutine awaits this, where it is a worker of the
+// pool itself, or no worker is free: that coroutine waits for nothing else, so the thread could only wait,
+// too, until this has returned. Not to the chain's sync thread, for which other coroutines may have
+// work.
 bool crossing::hand_to_caller() {
   const chain_node* const node = awaiting_node().get();
   if (!node || !awaiting_loop() || on_cancel_ != cancel_policy::wait) return false;
@@ -226,7 +227,8 @@ bool crossing::hand_to_caller() {
   if (!node->is_open() || !place.call || place.blocks_sync_lane ||
       !place.blocked->has_open_slot(place.call))
     return false;
-  if (node->sole_wait() != this || pool_->has_free_worker()) return false;
+  if (node->sole_wait() != this) return false;
+  if (!place.blocked->is_as_good_as_any(pool_) && pool_->has_free_worker()) return false;
   queue_.store(queue::none, std::memory_order_release);  // in none that it could wait in for long
   if (place.blocked->put_into_slot(*this, place.call)) return true;
   queue_.store(queue::pool, std::memory_order_release);
@@ -256,9 +258,11 @@ void crossing::offer_to(lane& helper) noexcept {
 void crossing::run() noexcept {
   {
     const process_mark process;
+    thread_state& thread = this_thread_state();
+    const void* const loop = innermost_running_loop();
     std::optional<may_block_scope> scope;
-    if (!runs_on_loop_) scope.emplace(this);
-    const cell_scope values(&values_);
+    if (!runs_on_loop_) scope.emplace(this, thread, loop);
+    const cell_scope values(&values_, thread, loop);
     if (interruption_) interruption_->begin();
     try {
       invoke();
@@ -316,8 +320,7 @@ void crossing::arrived(bool resumes) noexcept {
   if (offered_here_ && resumes) awaiting_loop()->withdraw_offer(*this);
   if (helper_ || withdrawn_ || offered_here_) withdraw();
   // An abandoned callable may still be running.
-  if (resumes && awaiting_node() && !abandoned_)
-    awaiting_node()->values().take_changes(values_.end());
+  if (resumes && awaiting_node() && !abandoned_) awaiting_node()->values().take_changes(values_);
 }
 
 void crossing::orphaned() noexcept {
@@ -404,10 +407,6 @@ void crossing::detach() noexcept {
 
 std::exception_ptr crossing::failure() {
   return abandoned_ ? operation_aborted() : std::move(failure_);
-}
-
-void crossing::rethrow_failure() {
-  if (std::exception_ptr why = failure()) std::rethrow_exception(std::move(why));
 }
 
 }  // namespace bothworlds::detail

@@ -8,10 +8,10 @@
 // it, so a destruction either comes first and is seen, or waits for the post.
 #pragma once
 
-#include "asio_internals.hpp"
 #include "process_mark.hpp"
 #include "thread_state.hpp"
 
+#include <bothworlds/detail/asio_internals.hpp>
 #include <bothworlds/detail/suspension.hpp>
 
 #include <boost/asio/any_io_executor.hpp>

@@ -19,29 +19,43 @@
 namespace bothworlds::detail {
 
 lane::lane(kind what) noexcept : kind_(what), running_(what == kind::bound) {
-  if (kind_ == kind::of_a_thread) server_ = &this_thread_state();
-  if (kind_ == kind::of_a_thread) list_resource(*this);
+  if (kind_ != kind::of_a_thread) return;
+  const thread_state& thread = this_thread_state();
+  server_ = &thread;
+  if (thread.worker) pool_ = &thread.worker->pool();
+  list_resource(*this);
 }
 
 lane::~lane() {
   if (kind_ == kind::of_a_thread) unlist_resource(*this);
 }
 
-void lane::put(queue& into, work& item) noexcept {
-  if (&into != &offers_)
+lane::queue& lane::queue_at(place where) noexcept {
+  switch (where) {
+    case place::nested: return nested_;
+    case place::main: return main_;
+    case place::offers: return offers_;
+    case place::last: break;
+  }
+  return last_;
+}
+
+void lane::put(place where, work& item) noexcept {
+  if (where != place::offers)
     item.queued_at_ = coarse_now();  // an offer stands in its pool's queue, whose mutex guards that
-  item.lane_queue_ = &into;
+  item.lane_queue_ = static_cast<unsigned char>(where);
   intrusive_ptr_add_ref(&item);
-  into.push_back(item);
-  if (&into == &main_) ++main_size_;
+  queue_at(where).push_back(item);
+  if (where == place::main) ++main_size_;
 }
 
 void lane::unlink(work& item) noexcept {
-  auto* const from = static_cast<queue*>(item.lane_queue_);
-  from->erase(from->iterator_to(item));
-  if (from == &main_) --main_size_;
-  if (from == &nested_) nested_count_.fetch_sub(1, std::memory_order_seq_cst);
-  if (from == &offers_) offer_count_.fetch_sub(1, std::memory_order_seq_cst);
+  const auto where = static_cast<place>(item.lane_queue_);
+  queue& from = queue_at(where);
+  from.erase(from.iterator_to(item));
+  if (where == place::main) --main_size_;
+  if (where == place::nested) nested_count_.fetch_sub(1, std::memory_order_seq_cst);
+  if (where == place::offers) offer_count_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
 bool lane::push_nested(work& item) noexcept {
@@ -57,7 +71,7 @@ bool lane::push_nested(work& item) noexcept {
       nested_count_.fetch_sub(1, std::memory_order_seq_cst);
       return false;
     }
-    put(nested_, item);
+    put(place::nested, item);
   }
   wake();
   return true;
@@ -75,7 +89,7 @@ void lane::push_main(work& item) {
   bool start = false;
   {
     const std::lock_guard lock(mutex_);
-    put(main_, item);
+    put(place::main, item);
     start = !std::exchange(running_, true);
   }
   if (!start) {
@@ -94,7 +108,7 @@ bool lane::push_bound(work& item) noexcept {
   {
     const std::lock_guard lock(mutex_);
     if (retired_) return false;
-    put(main_, item);
+    put(place::main, item);
   }
   watch_waits();
   wake();
@@ -104,7 +118,7 @@ bool lane::push_bound(work& item) noexcept {
 bool lane::push_last(work& item) noexcept {
   const std::lock_guard lock(mutex_);
   if (!running_) return false;
-  put(last_, item);
+  put(place::last, item);
   return true;
 }
 
@@ -120,13 +134,13 @@ void lane::give_back(work& item) noexcept {
   }
   // What others have queued meanwhile, trusting that the thread would start, has nobody to run it
   // either.
-  while (work* other = take(main_)) other->refuse(why);
+  while (work* other = take(place::main)) other->refuse(why);
 }
 
 bool lane::push_offer(work& item, std::uint32_t epoch) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    put(offers_, item);
+    put(place::offers, item);
     offer_count_.fetch_add(1, std::memory_order_seq_cst);
     // A thread that closes its last frame writes the epoch first and then looks at the count: it
     // sees this offer, or this sees the new epoch.
@@ -142,8 +156,9 @@ bool lane::push_offer(work& item, std::uint32_t epoch) noexcept {
 
 bool lane::put_into_slot(work& item, const async_call* call) noexcept {
   intrusive_ptr_add_ref(&item);  // of the slot; before the thread may look at it
-  std::uintptr_t seen = slot_for(call);
-  if (!slot_.compare_exchange_strong(seen, reinterpret_cast<std::uintptr_t>(&item) | slot_filled,
+  std::uintptr_t seen = slot_.load(std::memory_order_relaxed);
+  if ((seen & ~slot_roomy) != slot_for(call) ||
+      !slot_.compare_exchange_strong(seen, reinterpret_cast<std::uintptr_t>(&item) | slot_filled,
                                      std::memory_order_acq_rel)) {
     intrusive_ptr_release(&item);
     return false;
@@ -217,7 +232,8 @@ void lane::forget_offers() noexcept {
   }
 }
 
-work* lane::take(queue& from) noexcept {
+work* lane::take(place where) noexcept {
+  queue& from = queue_at(where);
   for (;;) {
     work* item = nullptr;
     {
@@ -225,7 +241,7 @@ work* lane::take(queue& from) noexcept {
       if (from.empty()) return nullptr;
       item = &from.front();
       unlink(*item);
-      if (&from == &main_ || &from == &nested_) {
+      if (where == place::main || where == place::nested) {
         running_name_ = item->name();
         running_where_ = item->where();
         running_since_ = coarse_now();
@@ -247,7 +263,7 @@ void lane::serve_queues() noexcept {
     // A forked child has forgotten whose thread this is.
     if (this_thread_state().own_lane.get() != this) end_forked_child(&running_where_);
     work* item = take_nested();
-    if (!item) item = take(main_);
+    if (!item) item = take(place::main);
     if (item) {
       serve(item);
       continue;
@@ -268,7 +284,7 @@ bool lane::vacate() noexcept {
     running_ = false;
     server_ = nullptr;
   }
-  while (work* item = take(last_)) serve(item);
+  while (work* item = take(place::last)) serve(item);
   return true;
 }
 

@@ -82,7 +82,12 @@ public:
   /// comes. False: it has not, or somebody was faster; nothing has happened.
   bool put_into_slot(work& item, const async_call* call) noexcept;
   bool has_open_slot(const async_call* call) const noexcept {
-    return slot_.load(std::memory_order_relaxed) == slot_for(call);
+    return (slot_.load(std::memory_order_relaxed) & ~slot_roomy) == slot_for(call);
+  }
+  /// Whether what is put there finds as good a place as on another worker of `pool`: this is one, too,
+  /// and half of its stack is left.
+  bool is_as_good_as_any(const worker_pool_core* pool) const noexcept {
+    return pool_ && pool_ == pool && (slot_.load(std::memory_order_relaxed) & slot_roomy) != 0;
   }
   /// Takes the work out of whatever queue here it stands in.
   void remove(work& item) noexcept;
@@ -111,11 +116,12 @@ public:
   bool has_nested() const noexcept { return nested_count_.load(std::memory_order_seq_cst) != 0; }
   bool has_offers() const noexcept { return offer_count_.load(std::memory_order_seq_cst) != 0; }
   /// The next piece of work, claimed, for serve(); null: none.
-  work* take_nested() noexcept { return has_nested() ? take(nested_) : nullptr; }
-  work* take_offer() noexcept { return take(offers_); }
-  /// It is about to sleep until `call` has ended, with nothing else to do.
-  void open_slot(const async_call* call) noexcept {
-    slot_.store(slot_for(call), std::memory_order_release);
+  work* take_nested() noexcept { return has_nested() ? take(place::nested) : nullptr; }
+  work* take_offer() noexcept { return take(place::offers); }
+  /// It is about to sleep until `call` has ended, with nothing else to do. `roomy`: half of its stack
+  /// is left.
+  void open_slot(const async_call* call, bool roomy) noexcept {
+    slot_.store(slot_for(call) | (roomy ? slot_roomy : 0), std::memory_order_release);
   }
   /// It has woken. Work, with a reference and not claimed: it is to run that before all else.
   work* close_slot() noexcept;
@@ -140,7 +146,9 @@ private:
                              boost::intrusive::member_hook<work, work::hook, &work::lane_hook_>,
                              boost::intrusive::constant_time_size<false>>;
 
-  static constexpr std::uintptr_t slot_filled = 1;
+  enum class place : unsigned char { nested, main, offers, last };  // what work::lane_queue_ says
+
+  static constexpr std::uintptr_t slot_filled = 1, slot_roomy = 2;
   static std::uintptr_t slot_for(const async_call* call) noexcept {
     return reinterpret_cast<std::uintptr_t>(call);
   }
@@ -153,14 +161,16 @@ private:
   }
 
   ~lane() override;
-  void put(queue& into, work& item) noexcept;
+  queue& queue_at(place where) noexcept;
+  void put(place where, work& item) noexcept;
   void unlink(work& item) noexcept;
-  work* take(queue& from) noexcept;
+  work* take(place from) noexcept;
   void forget_offers() noexcept;
   void give_back(work& item) noexcept;
   void serve_until_retired() noexcept;
 
   const kind kind_;
+  const worker_pool_core* pool_ = nullptr;  // constant, to be compared only; null: no worker's
   mutable std::mutex mutex_;
   queue nested_;               // mutex_
   queue main_;                 // mutex_
@@ -181,8 +191,9 @@ private:
       nullptr;  // mutex_; this and the next two: the call that was taken last
   std::source_location running_where_;
   std::int64_t running_since_ = 0;  // 0: none of a dedicated lane's
-  // 0: closed. A call's address: open for what that call waits for, and whoever exchanges it for an
-  // item's, with slot_filled, has handed that over. The thread opens and closes it.
+  // 0: closed. A call's address, perhaps with slot_roomy: open for what that call waits for, and
+  // whoever exchanges it for an item's, with slot_filled, has handed that over. The thread opens and
+  // closes it.
   std::atomic<std::uintptr_t> slot_{0};
   short_wait short_wait_;  // the thread
   parker parker_;

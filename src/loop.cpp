@@ -13,6 +13,7 @@
 #include <bothworlds/detail/crossing.hpp>
 
 #include <chrono>
+#include <memory>
 #include <new>
 
 namespace bothworlds::detail {
@@ -57,14 +58,11 @@ struct queued_function : loop_op {
   static void operator delete(void* block, std::size_t bytes) { recycle_deallocate(block, bytes); }
 
   static void run(loop_op* op, bool deliver) noexcept {
-    auto* self = static_cast<queued_function*>(op);
-    const ref_ptr<const chain_node> node = std::move(self->node);
-    continuation function = std::move(self->function);
-    delete self;
+    const std::unique_ptr<queued_function> self(static_cast<queued_function*>(op));
     if (!deliver) return;
-    const node_scope scope(node.get());
+    const node_scope scope(self->node.get());
     try {
-      function();
+      self->function();
     } catch (...) {
       report_unhandled("a handler on a loop of async_to_sync");
     }
@@ -261,6 +259,7 @@ bool loop::help_out() noexcept {
 }
 
 void loop::take_arrivals() noexcept {
+  if (arrivals_.load(std::memory_order_relaxed) == &closed_mark) return;
   loop_op* newest = arrivals_.exchange(nullptr, std::memory_order_acq_rel);
   if (newest == &sleep_mark) return;  // a handler runs in sleep()
   loop_op* oldest = nullptr;
@@ -277,34 +276,14 @@ void loop::take_arrivals() noexcept {
   }
 }
 
-loop_op* loop::next_ready() noexcept {
-  // Also where some are left, or those that a handler pushes would keep out all others.
-  if (loop_op* const newest = arrivals_.load(std::memory_order_relaxed);
-      newest && newest != &closed_mark)
-    take_arrivals();
-  loop_op* const op = ready_;
-  if (!op) return nullptr;
-  ready_ = op->next_;
-  if (!ready_) ready_end_ = &ready_;
-  return op;
-}
-
 bool loop::turn(const driver& until) noexcept {
   const turning_scope scope(*this, this_thread_state());
   return run_handlers(until);
 }
 
 bool loop::run_handlers(const driver& until) noexcept {
-  constexpr int queue_batch = 64;  // then Asio gets its turn, so that neither starves the other
   while (!is_of_parent_process()) {
-    for (int count = 0; count < queue_batch; ++count) {
-      loop_op* const op = next_ready();
-      if (!op) break;
-      begins_step();
-      op->run_(op, true);
-      if (until.should_leave() || is_of_parent_process()) return false;
-    }
-    if (until.should_leave()) return false;
+    if (run_queued([&] { return until.should_leave(); }) || until.should_leave()) return false;
     const std::size_t handled = poll_asio();
     if (handled != 0 || ready_ || has_arrivals()) continue;
     if (until.should_leave()) return false;

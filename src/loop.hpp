@@ -14,13 +14,13 @@
 // passes it on (release when it is given away, acquire when it is taken).
 #pragma once
 
-#include "asio_internals.hpp"
 #include "chain.hpp"
 #include "loop_watch.hpp"
 #include "process_mark.hpp"
 #include "short_wait.hpp"
 #include "thread_state.hpp"
 
+#include <bothworlds/detail/asio_internals.hpp>
 #include <bothworlds/detail/loop_op.hpp>
 #include <bothworlds/detail/suspension.hpp>
 #include <bothworlds/detail/work.hpp>
@@ -98,6 +98,21 @@ public:
   bool turn(const driver& until) noexcept;
   /// The same, inside a turning_scope of the caller's.
   bool run_handlers(const driver& until) noexcept;
+  /// Runs what stands in the queue, there too, up to a certain number, until `leave()` says so. True:
+  /// it has, or this is a forked child.
+  template <class Leave>
+  bool run_queued(Leave&& leave) noexcept {
+    constexpr int most = 64;  // then Asio gets its turn, so that neither starves the other
+    for (int count = 0; count < most; ++count) {
+      if (is_of_parent_process()) return true;
+      loop_op* const op = next_ready();
+      if (!op) break;
+      begins_step();
+      op->run_(op, true);
+      if (leave()) return true;
+    }
+    return false;
+  }
   /// Starts `call` on a resident coroutine; takes the coroutine's reference. `thread` is the calling
   /// one.
   void start(async_call& call, thread_state& thread) noexcept;
@@ -168,7 +183,15 @@ private:
     *std::exchange(ready_end_, &op.next_) = &op;
   }
   void take_arrivals() noexcept;
-  loop_op* next_ready() noexcept;
+  loop_op* next_ready() noexcept {
+    // Also where some are left, or those that a handler pushes would keep out all others.
+    if (has_arrivals()) take_arrivals();
+    loop_op* const op = ready_;
+    if (!op) return nullptr;
+    ready_ = op->next_;
+    if (!ready_) ready_end_ = &ready_;
+    return op;
+  }
   /// While the driver is awake.
   bool has_arrivals() const noexcept {
     return arrivals_.load(std::memory_order_relaxed) != nullptr;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "thread_state.hpp"
 
-#include "asio_internals.hpp"
 #include "chain.hpp"
 #include "lane.hpp"
 #include "loop.hpp"
 #include "thread_record.hpp"
 
+#include <bothworlds/detail/asio_internals.hpp>
 #include <bothworlds/detail/crossing.hpp>
 
 #include <atomic>
@@ -72,9 +72,13 @@ BOTHWORLDS_NOINLINE thread_state& this_thread_state() {
   return *state;
 }
 
-BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept {
+BOTHWORLDS_NOINLINE stack_room room_on_stack() noexcept {
+  struct bounds {
+    const char* end = nullptr;
+    std::size_t size = 0;
+  };
   // Asked once for each thread: glibc reads /proc for the main one.
-  thread_local const char* const end = [] {
+  thread_local const bounds mine = [] {
     pthread_attr_t attributes;
     void* lowest = nullptr;
     std::size_t size = 0;
@@ -82,10 +86,10 @@ BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept {
       ::pthread_attr_getstack(&attributes, &lowest, &size);
       ::pthread_attr_destroy(&attributes);
     }
-    return static_cast<const char*>(lowest);
+    return bounds{static_cast<const char*>(lowest), size};
   }();
   const auto here = static_cast<const char*>(__builtin_frame_address(0));
-  return here > end ? static_cast<std::size_t>(here - end) : 0;
+  return {here > mine.end ? static_cast<std::size_t>(here - mine.end) : 0, mine.size};
 }
 
 bool process_is_ending() noexcept { return main_thread_has_ended.load(std::memory_order_relaxed); }
@@ -95,13 +99,13 @@ thread_state::~thread_state() {
   if (record) record->unlist();
 }
 
-may_block_scope::may_block_scope(crossing* call)
-    : thread_(this_thread_state()),
+may_block_scope::may_block_scope(crossing* call, thread_state& thread, const void* loop)
+    : thread_(thread),
       outer_(thread_.blocking),
       call_(call     ? call
             : outer_ ? outer_->call()
                      : nullptr),
-      loop_marker_(innermost_running_loop()),
+      loop_marker_(loop),
       driving_(std::exchange(thread_.driving, nullptr)),
       node_(thread_.node) {
   thread_record::stirs();
@@ -114,23 +118,16 @@ may_block_scope::~may_block_scope() {
   thread_.node = node_;
 }
 
-cell_scope::cell_scope(value_cell* cell, thread_state& thread) noexcept
-    : thread_(thread),
-      outer_(std::exchange(thread_.values, cell)),
-      outer_loop_(std::exchange(thread_.values_loop, innermost_running_loop())) {
-  if (!cell) return;
-  if (const adapter_list* all = adapters()) step_.emplace(*all, *cell);
-}
+cell_scope::cell_scope(value_cell* cell) noexcept
+    : cell_scope(cell, this_thread_state(), innermost_running_loop()) {}
 
-cell_scope::~cell_scope() {
-  step_.reset();
-  thread_.values = outer_;
-  thread_.values_loop = outer_loop_;
-}
+void cell_scope::adapt(value_cell& cell) noexcept { step_.emplace(*adapters(), cell); }
+void cell_scope::end_step() noexcept { step_.reset(); }
 
 node_scope::node_scope(const chain_node* node, thread_state& thread) noexcept
     : memory_(node ? node->memory() : nullptr),
-      values_(node ? &node->values() : nullptr, thread),
+      values_(node ? &node->values() : nullptr, thread,
+              node && node->memory() ? node->memory()->marker() : innermost_running_loop()),
       thread_(thread),
       outer_(thread_.node) {
   thread_.node = node;

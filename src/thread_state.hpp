@@ -6,11 +6,11 @@
 #pragma once
 
 #include "adapted_step.hpp"
-#include "asio_internals.hpp"
 #include "context_values.hpp"
 #include "process_mark.hpp"
 
 #include <bothworlds/config.hpp>
+#include <bothworlds/detail/asio_internals.hpp>
 #include <bothworlds/detail/ref_counted.hpp>
 
 #include <cstddef>
@@ -49,8 +49,12 @@ struct thread_state {
 /// first.
 BOTHWORLDS_NOINLINE thread_state& this_thread_state();
 
-/// Bytes between the caller's frame and the end of this thread's stack.
-BOTHWORLDS_NOINLINE std::size_t stack_left() noexcept;
+/// Bytes between the caller's frame and the end of this thread's stack; and of all of it.
+struct stack_room {
+  std::size_t left;
+  std::size_t size;
+};
+BOTHWORLDS_NOINLINE stack_room room_on_stack() noexcept;
 
 /// True once the main thread has run the destructors of its thread-local objects: those of static
 /// objects come next.
@@ -61,7 +65,10 @@ class may_block_scope {
 public:
   /// `call`: the crossing whose callable runs here; null keeps the surrounding one (a
   /// blocking_region).
-  explicit may_block_scope(crossing* call);
+  explicit may_block_scope(crossing* call)
+      : may_block_scope(call, this_thread_state(), innermost_running_loop()) {}
+  /// `thread` is the calling one, `loop` the innermost that it runs.
+  may_block_scope(crossing* call, thread_state& thread, const void* loop);
   ~may_block_scope();
   may_block_scope(const may_block_scope&) = delete;
   may_block_scope& operator=(const may_block_scope&) = delete;
@@ -85,13 +92,29 @@ private:
 /// While it lives, the code on top of it has the values of `cell`; null: carries no context.
 class cell_scope {
 public:
-  /// `thread` is the calling one.
-  explicit cell_scope(value_cell* cell, thread_state& thread = this_thread_state()) noexcept;
-  ~cell_scope();
+  explicit cell_scope(value_cell* cell) noexcept;
+  /// `thread` is the calling one, `loop` the innermost that it runs.
+  cell_scope(value_cell* cell, thread_state& thread, const void* loop) noexcept
+      : thread_(thread),
+        outer_(std::exchange(thread_.values, cell)),
+        outer_loop_(std::exchange(thread_.values_loop, loop)) {
+    if (cell && adapters()) [[unlikely]]
+      adapt(*cell);
+  }
+  ~cell_scope() {
+    if (step_) [[unlikely]]
+      end_step();
+    thread_.values = outer_;
+    thread_.values_loop = outer_loop_;
+  }
   cell_scope(const cell_scope&) = delete;
   cell_scope& operator=(const cell_scope&) = delete;
 
 private:
+  // Out of line, and so out of the way of those who have no adapters.
+  BOTHWORLDS_NOINLINE void adapt(value_cell& cell) noexcept;
+  BOTHWORLDS_NOINLINE void end_step() noexcept;
+
   thread_state& thread_;
   value_cell* const outer_;
   const void* const outer_loop_;

@@ -25,6 +25,11 @@ constexpr unsigned quiet_looks = 10;  // two seconds
 
 class waits_watch {
 public:
+  /// Whether there is nothing for arm() to do.
+  bool is_armed() const noexcept {
+    return off_.load(std::memory_order_relaxed) ||
+           (again_.load(std::memory_order_seq_cst) && on_.load(std::memory_order_seq_cst));
+  }
   void arm() noexcept;
   void configure(deadlock_options options);
 
@@ -52,8 +57,8 @@ private:
 per_process<waits_watch> the_watch;
 
 void waits_watch::arm() noexcept {
-  if (off_.load(std::memory_order_relaxed)) return;
-  if (!again_.load(std::memory_order_relaxed)) again_.store(true, std::memory_order_seq_cst);
+  if (is_armed()) return;
+  again_.store(true, std::memory_order_seq_cst);
   if (on_.load(std::memory_order_seq_cst) || on_.exchange(true, std::memory_order_seq_cst)) return;
   try {
     run_on_library_thread([this] { look_until_quiet(); });
@@ -173,6 +178,7 @@ void waits_watch::publish(const wait_report& report) {
 }  // namespace
 
 void watch_waits() noexcept {
+  if (const waits_watch* const known = the_watch.find(); known && known->is_armed()) return;
   try {
     the_watch.get().arm();
   } catch (...) {

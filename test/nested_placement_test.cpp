@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Where a nested callable runs when no worker is free: on the thread that could only wait for it, and
-// on no thread that something else may depend on.
+// Where a nested callable runs: on the thread that could only wait for it, if that is as good as a
+// worker or no worker is free, and on no thread that something else may depend on.
 
 #include "support/call_tools.hpp"
 #include "support/kernel_thread_id.hpp"
@@ -30,10 +30,13 @@ using bothworlds::worker_pool_options;
 
 namespace {
 
-/// A callable on the one worker of a pool that blocks in a coroutine, `inside`, which is begun once
-/// the worker sleeps.
+/// A callable on a worker of a pool that blocks in a coroutine, `inside`, which is begun once the
+/// worker sleeps.
 class blocked_worker {
 public:
+  explicit blocked_worker(worker_pool_options options = {.soft_limit = 1})
+      : pool(std::move(options)) {}
+
   template <class Inside>
   void run(Inside inside) {
     auto hop = sync_to_async([] {}, {.pool = &other_pool});
@@ -46,7 +49,7 @@ public:
     };
     auto callable = [&] {
       thread = kernel_thread_id();
-      async_to_sync(std::ref(coroutine))();
+      on_top_of([&] { async_to_sync(std::ref(coroutine))(); });
     };
     auto root = [&]() -> awaitable<void> {
       auto call = sync_to_async(std::ref(callable), {.pool = &pool});
@@ -55,10 +58,24 @@ public:
     async_to_sync(std::ref(root))();
   }
 
-  worker_pool pool{worker_pool_options{.soft_limit = 1}};
+  worker_pool pool;
   worker_pool other_pool{worker_pool_options{.soft_limit = 1}};
   long thread = 0;
+  // What the callable does around the blocking call.
+  std::function<void(const std::function<void()>&)> on_top_of = [](const auto& block) { block(); };
 };
+
+// More than any thread before has had: glibc gives its stack to the next one.
+constexpr std::size_t stack_size = 16 << 20;
+
+/// Calls `f` with less than half of such a stack left.
+[[gnu::noinline]] void deep_down_a_stack(const std::function<void()>& f) {
+  volatile char used[stack_size / 8 * 5];
+  used[0] = 1;
+  used[sizeof used - 1] = 1;
+  f();
+  CHECK(used[0] == 1);
+}
 
 }  // namespace
 
@@ -74,6 +91,62 @@ TEST_CASE(
   CHECK(nested == worker.thread);
   CHECK(worker.pool.stats().threads == 1);
   CHECK(worker.pool.stats().compensations == 0);
+}
+
+TEST_CASE(
+    "a nested callable runs on the worker that is blocked for it, also where others are free") {
+  blocked_worker worker({.soft_limit = 4});
+  long nested = 0;
+  worker.run([&]() -> awaitable<void> {
+    auto call = sync_to_async(kernel_thread_id, {.pool = &worker.pool});
+    nested = co_await call();
+  });
+  CHECK(nested == worker.thread);
+  CHECK(worker.pool.stats().threads == 1);
+}
+
+TEST_CASE(
+    "a nested callable finds half of a stack, or runs on another worker, if there is a free one") {
+  blocked_worker worker({.soft_limit = 4, .stack_size = stack_size});
+  worker.on_top_of = deep_down_a_stack;
+  long nested = 0;
+  worker.run([&]() -> awaitable<void> {
+    auto call = sync_to_async(kernel_thread_id, {.pool = &worker.pool});
+    nested = co_await call();
+  });
+  CHECK(nested != worker.thread);
+  CHECK(worker.pool.stats().threads == 2);
+}
+
+TEST_CASE("a nested callable of a pool that has a free worker runs on no thread of another pool") {
+  blocked_worker worker;
+  worker_pool idle;
+  long nested = 0;
+  worker.run([&]() -> awaitable<void> {
+    auto call = sync_to_async(kernel_thread_id, {.pool = &idle});
+    nested = co_await call();
+  });
+  CHECK(nested != worker.thread);
+}
+
+TEST_CASE(
+    "a nested callable of a pool that has no free worker runs on the thread that is blocked for "
+    "it") {
+  blocked_worker worker;
+  worker_pool busy(worker_pool_options{.soft_limit = 1});
+  gate occupied, over;
+  asio::post(busy.get_executor(), [&] {
+    occupied.open();
+    over.wait();
+  });
+  occupied.wait();
+  long nested = 0;
+  worker.run([&]() -> awaitable<void> {
+    auto call = sync_to_async(kernel_thread_id, {.pool = &busy});
+    nested = co_await call();
+  });
+  over.open();
+  CHECK(nested == worker.thread);
 }
 
 TEST_CASE("a nested callable that throws, on the thread that is blocked for it") {

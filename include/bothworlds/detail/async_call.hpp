@@ -195,9 +195,10 @@ private:
   bool refuse(std::exception_ptr why) noexcept;
   void emit();
   chain_place take_place() noexcept;
-  value_cell hand_values_on() noexcept {
+  /// For value_cell::take().
+  value_cell&& hand_values_on() noexcept {
     if (!values_.is_open()) values_.begin(nullptr);  // made where there were none
-    return values_.end();
+    return std::move(values_);
   }
   static void started(loop_op* base, bool deliver) noexcept;
   static void cancelled(loop_op* base, bool deliver) noexcept;

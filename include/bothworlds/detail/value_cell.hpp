@@ -57,8 +57,17 @@ public:
 
   /// Opens it with the values of whoever makes the call.
   void begin(context_snapshot::pointer values) noexcept {
-    *this = value_cell(true);
-    began_with_ = std::move(values);
+    began_with_.swap(values);
+    own_.reset();
+    changed_ = false;
+    open_ = true;
+  }
+  /// Takes over what `from` holds, open or closed, and leaves that closed.
+  void take(value_cell&& from) noexcept {
+    began_with_.swap(from.began_with_);
+    own_.swap(from.own_);
+    changed_ = std::exchange(from.changed_, false);
+    open_ = std::exchange(from.open_, false);
   }
   /// Closes it; what it held is given to the caller. Late users see no context.
   value_cell end() noexcept {
