@@ -72,6 +72,7 @@ public:
   void run_unclaimed(work* item) noexcept {
     if (!item->try_claim()) return intrusive_ptr_release(item);
     running();
+    if (thread_.worker) return thread_.worker->run_on_top(item);
     serve(item);
   }
 

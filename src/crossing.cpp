@@ -215,10 +215,10 @@ void crossing::hand_over(bool on_the_loop) {
   if (saturated && node) offer(*node, on_the_loop);
 }
 
-// To the thread that is blocked in the call whose coroutine awaits this, where it is a worker of the
-// pool itself, or no worker is free: that coroutine waits for nothing else, so the thread could only wait,
-// too, until this has returned. Not to the chain's sync thread, for which other coroutines may have
-// work.
+// To the thread that is blocked in the call whose coroutine awaits this, where it is a worker of
+// the pool itself, or no worker is free: that coroutine waits for nothing else, so the thread could
+// only wait, too, until this has returned. Not to the chain's sync thread, for which other
+// coroutines may have work.
 bool crossing::hand_to_caller() {
   const chain_node* const node = awaiting_node().get();
   if (!node || !awaiting_loop() || on_cancel_ != cancel_policy::wait) return false;
@@ -228,7 +228,8 @@ bool crossing::hand_to_caller() {
       !place.blocked->has_open_slot(place.call))
     return false;
   if (node->sole_wait() != this) return false;
-  if (!place.blocked->is_as_good_as_any(pool_) && pool_->has_free_worker()) return false;
+  if (place.blocked->is_as_good_as_any(pool_) ? pool_->is_closed() : pool_->has_free_worker())
+    return false;  // submit() refuses it, or finds that worker
   queue_.store(queue::none, std::memory_order_release);  // in none that it could wait in for long
   if (place.blocked->put_into_slot(*this, place.call)) return true;
   queue_.store(queue::pool, std::memory_order_release);

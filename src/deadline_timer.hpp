@@ -2,9 +2,11 @@
 #pragma once
 
 #include <bothworlds/detail/async_call.hpp>
+#include <bothworlds/detail/ref_counted.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/system/error_code.hpp>
 
 #include <chrono>
 

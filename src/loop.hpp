@@ -98,8 +98,8 @@ public:
   bool turn(const driver& until) noexcept;
   /// The same, inside a turning_scope of the caller's.
   bool run_handlers(const driver& until) noexcept;
-  /// Runs what stands in the queue, there too, up to a certain number, until `leave()` says so. True:
-  /// it has, or this is a forked child.
+  /// Inside such a scope, too: runs what stands in the queue, up to a certain number, until `leave()`
+  /// says so. True: it has, or this is a forked child.
   template <class Leave>
   bool run_queued(Leave&& leave) noexcept {
     constexpr int most = 64;  // then Asio gets its turn, so that neither starves the other
@@ -111,7 +111,7 @@ public:
       op->run_(op, true);
       if (leave()) return true;
     }
-    return false;
+    return is_of_parent_process();
   }
   /// Starts `call` on a resident coroutine; takes the coroutine's reference. `thread` is the calling
   /// one.

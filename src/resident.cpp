@@ -218,7 +218,6 @@ void resident::await_settlement() noexcept {
     try {
       rest_.emplace(settle());
     } catch (const std::bad_alloc&) {
-      scope_->failed();
       wait_for_memory();
     }
   }
@@ -235,7 +234,6 @@ asio::awaitable<void> resident::settle() {
     } catch (const std::bad_alloc&) {
       scope_->cannot_wait(*tasks);
     }
-    co_await asio::this_coro::throw_if_cancelled(false);
   }
   while (!node_->own_loop()->turns_here()) {
     try {
@@ -264,8 +262,9 @@ void resident::end_call() noexcept {
   // Idle, and among those that are, before the caller wakes and asks for one.
   idle_.emplace(promise().suspend());
   node_->own_loop()->keep_resident(*this);
+  // Whoever that tells goes on by way of a queue: no call comes from in there.
   call.finish_and_release(node_->leave());
-  if (idle_ && !forget_place()) node_->own_loop()->place_is_kept();
+  if (!forget_place()) node_->own_loop()->place_is_kept();
 }
 
 void resident::retire() noexcept {

@@ -56,9 +56,8 @@ private:
       wait& head = add_head(first, first.queued_at_, kind::pool,
                             "worker pool \"" + subject->options_.name + "\"");
       for (const pool_worker& worker : subject->all_)
-        if (worker.busy_)
-          add_holder(head, worker.running_name_, worker.running_where_, worker.running_since_,
-                     worker.kernel_id_);
+        for (const running_call* call = worker.running_; call; call = call->below)
+          add_holder(head, call->name, call->where, call->since, worker.kernel_id_);
     }
   }
 

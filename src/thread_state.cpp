@@ -121,7 +121,9 @@ may_block_scope::~may_block_scope() {
 cell_scope::cell_scope(value_cell* cell) noexcept
     : cell_scope(cell, this_thread_state(), innermost_running_loop()) {}
 
-void cell_scope::adapt(value_cell& cell) noexcept { step_.emplace(*adapters(), cell); }
+void cell_scope::adapt(const adapter_list& all, value_cell& cell) noexcept {
+  step_.emplace(all, cell);
+}
 void cell_scope::end_step() noexcept { step_.reset(); }
 
 node_scope::node_scope(const chain_node* node, thread_state& thread) noexcept

@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 namespace bothworlds::detail {
 
@@ -98,8 +99,9 @@ public:
       : thread_(thread),
         outer_(std::exchange(thread_.values, cell)),
         outer_loop_(std::exchange(thread_.values_loop, loop)) {
-    if (cell && adapters()) [[unlikely]]
-      adapt(*cell);
+    if (!cell) return;
+    if (const adapter_list* const all = adapters()) [[unlikely]]
+      adapt(*all, *cell);
   }
   ~cell_scope() {
     if (step_) [[unlikely]]
@@ -112,7 +114,7 @@ public:
 
 private:
   // Out of line, and so out of the way of those who have no adapters.
-  BOTHWORLDS_NOINLINE void adapt(value_cell& cell) noexcept;
+  BOTHWORLDS_NOINLINE void adapt(const adapter_list& all, value_cell& cell) noexcept;
   BOTHWORLDS_NOINLINE void end_step() noexcept;
 
   thread_state& thread_;

@@ -232,7 +232,7 @@ std::size_t wait_graph::add_pool(worker_pool_core& subject, crossing& queued, no
     const std::lock_guard lock(subject.mutex_);
     std::size_t busy = 0;
     for (const pool_worker& worker : subject.all_) {
-      busy += worker.busy_;
+      busy += worker.running_ != nullptr;
       workers.push_back(worker.state_);
     }
     const bool full = !subject.may_grow() && busy == subject.threads_ && subject.searching_ == 0;

@@ -76,8 +76,7 @@ void worker_pool_core::check_open(std::source_location where) const {
     throw error(errc::forked_child, where, "this worker pool was made before fork(), in the parent",
                 "  fix  make a pool in the child, or use the default pool, which the child has of "
                 "its own\n");
-  if (closed_.load(std::memory_order_relaxed))
-    throw closed_error(where);  // submit() looks again, under the lock
+  if (is_closed()) throw closed_error(where);  // submit() looks again, under the lock
 }
 
 bool worker_pool_core::may_grow() const noexcept {
@@ -227,15 +226,13 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
   call_hook(options_.on_thread_start, "worker_pool_options::on_thread_start");
   lock.lock();
   while (work* item = next(self, lock)) {
-    self.busy_ = true;
-    self.running_name_ = item->name();
-    self.running_where_ = item->where();
-    self.running_since_ = coarse_now();
+    running_call current(*item);
+    self.running_ = &current;
     lock.unlock();
     serve(item);
-    if (is_of_parent_process()) end_forked_child(&self.running_where_);
+    if (is_of_parent_process()) end_forked_child(&current.where);
     lock.lock();
-    self.busy_ = false;
+    self.running_ = nullptr;
     ++completed_;
   }
   lock.unlock();
@@ -408,6 +405,25 @@ bool worker_pool_core::has_free_worker() const noexcept {
   if (closed_) return true;  // who calls submit() hears so
   return queue_.size() < searching_ + idle_.size() ||
          (threads_ < options_.soft_limit && may_grow());
+}
+
+running_call::running_call(const work& item, running_call* outer) noexcept
+    : name(item.name()), where(item.where()), since(coarse_now()), below(outer) {}
+
+void pool_worker::run_on_top(work* item) noexcept {
+  running_call current(*item, running_);  // nobody else writes that
+  {
+    const std::lock_guard lock(pool_.mutex_);
+    running_ = &current;
+  }
+  {
+    const boost::this_thread::disable_interruption for_what_is_below;
+    serve(item);
+  }
+  if (pool_.is_of_parent_process()) return;  // a child, where the mutex may be held for ever
+  const std::lock_guard lock(pool_.mutex_);
+  running_ = current.below;
+  ++pool_.completed_;
 }
 
 void pool_worker::blocks() noexcept {

@@ -43,11 +43,25 @@ class error;
 
 namespace bothworlds::detail {
 
+/// What a worker runs. Lives on its stack meanwhile.
+struct running_call {
+  explicit running_call(const work& item, running_call* outer = nullptr) noexcept;
+
+  const char* const name;
+  const std::source_location where;
+  const std::int64_t since;
+  running_call* const below;  // null: none
+};
+
 /// One thread of a pool. Lives on that thread's stack.
 class pool_worker {
 public:
   explicit pool_worker(worker_pool_core& pool) noexcept : pool_(pool) {}
   worker_pool_core& pool() const noexcept { return pool_; }
+  /// On this worker's own thread, in a callable that is blocked: runs `item`, which the caller has
+  /// claimed, on top of it; takes the caller's reference. An interruption that is meant for what is
+  /// below waits until that goes on.
+  void run_on_top(work* item) noexcept;
   /// On this worker's own thread: it is about to block, or goes on. Nested blocks count once.
   void blocks() noexcept;
   void resumes() noexcept;
@@ -68,10 +82,7 @@ private:
   boost::thread* handle_ = nullptr;             // constant; of this very thread
   int kernel_id_ = 0;                           // constant once the worker stands in all_
   const struct thread_state* state_ = nullptr;  // likewise; of its thread
-  bool busy_ = false;                           // mutex_; the next three describe what it runs
-  const char* running_name_ = nullptr;
-  std::source_location running_where_;
-  std::int64_t running_since_ = 0;
+  running_call* running_ = nullptr;             // mutex_; the innermost; null: it is not busy
 };
 
 class worker_pool_core final : public ref_counted {
@@ -94,6 +105,9 @@ public:
   /// Whether a call that is submitted now finds a worker, without one being added for another that
   /// is blocked; or hears that the pool is shut down.
   bool has_free_worker() const noexcept;
+
+  /// Looked at without the lock: it takes no more calls.
+  bool is_closed() const noexcept { return closed_.load(std::memory_order_relaxed); }
 
   bool is_of_parent_process() const noexcept { return process_.is_of_parent(); }
 

@@ -24,7 +24,7 @@ worker_pool_stats worker_pool_core::stats() const {
   const std::lock_guard lock(mutex_);
   worker_pool_stats stats;
   stats.threads = threads_;
-  for (const pool_worker& worker : all_) stats.busy += worker.busy_;
+  for (const pool_worker& worker : all_) stats.busy += worker.running_ != nullptr;
   stats.blocked_in_bridge = blocked_;
   stats.queued = queue_.size();
   if (!queue_.empty()) stats.oldest_queued = age(queue_.front().queued_at_, coarse_now());
@@ -49,9 +49,9 @@ std::vector<leftover> worker_pool_core::list_running() const {
   std::vector<leftover> running;
   const std::int64_t now = coarse_now();
   for (const pool_worker& worker : all_)
-    if (worker.busy_) {
-      leftover entry = make_leftover(worker.running_name_, worker.running_where_);
-      entry.running_for = age(worker.running_since_, now);
+    for (const running_call* call = worker.running_; call; call = call->below) {
+      leftover entry = make_leftover(call->name, call->where);
+      entry.running_for = age(call->since, now);
       entry.kernel_thread_id = worker.kernel_id_;
       running.push_back(std::move(entry));
     }

@@ -204,6 +204,16 @@ TEST_CASE(
             co_return co_await suspended_in_child();
           })();
         }) == as_expected);
+  // The last of those that are run before Asio gets its turn, and those beside it.
+  for (const int before : {62, 63, 64})
+    CHECK(ends_in_child_with_forked_child([before] {
+            return async_to_sync([](int others) -> awaitable<int> {
+              const auto executor = co_await asio::this_coro::executor;
+              while (others-- != 0) asio::post(executor, [] {});
+              co_await yield_to_loop();
+              co_return co_await suspended_in_child();
+            })(before);
+          }) == as_expected);
   // In a handler of Asio's.
   CHECK(ends_in_child_with_forked_child([] {
           return async_to_sync([]() -> awaitable<int> {

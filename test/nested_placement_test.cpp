@@ -15,10 +15,14 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 using namespace bothworlds::testing;
 using bothworlds::async_to_sync;
@@ -103,6 +107,23 @@ TEST_CASE(
   });
   CHECK(nested == worker.thread);
   CHECK(worker.pool.stats().threads == 1);
+}
+
+TEST_CASE("what runs on top of a callable that is blocked is counted, and listed beside it") {
+  blocked_worker worker;
+  std::vector<std::string> names;
+  worker.run([&]() -> awaitable<void> {
+    auto call = sync_to_async(
+        [&] {
+          for (const auto& each : worker.pool.shutdown(std::chrono::milliseconds(0)))
+            names.push_back(each.name);
+        },
+        {.pool = &worker.pool, .name = "on top"});
+    co_await call();
+  });
+  CHECK(std::count(names.begin(), names.end(), "on top") == 1);
+  CHECK(names.size() == 2);
+  CHECK(worker.pool.stats().completed == 2);
 }
 
 TEST_CASE(

@@ -13,7 +13,6 @@
 
 #include <cstddef>
 #include <exception>
-#include <optional>
 #include <utility>
 
 namespace bothworlds::detail {
@@ -62,6 +61,9 @@ template <class R>
 class operation_promise
     : public boost::asio::detail::awaitable_frame<R, boost::asio::any_io_executor> {
 public:
+  // Written out, or it would be made by filling it with zeros first, room for the result and all.
+  operation_promise() noexcept {}
+
   boost::asio::any_io_executor executor() const { return this->attached_thread_->get_executor(); }
   boost::asio::cancellation_slot slot() const noexcept {
     return this->attached_thread_->get_cancellation_slot();

@@ -165,8 +165,7 @@ private:
   void abandon() noexcept;
   void cancel_inner(asio::cancellation_type type) noexcept;
 
-  // The awaiting loop, or constant.
-  bool withdrawn_ = false;
+  bool withdrawn_ = false;     // the awaiting loop; the next three, too
   bool offered_here_ = false;  // it stands among that loop's own offers
   bool abandoned_ = false;
   bool keeps_pool_ = false;  // prepare() has counted a reference to pool_

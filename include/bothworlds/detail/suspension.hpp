@@ -91,7 +91,8 @@ private:
   void arrive(bool resumes);
   static void resumed(loop_op* op, bool resumes) noexcept;
 
-  // What stands first is for who delivers; the rest is touched on the awaiting loop only.
+  // What stands first is for who delivers; the rest is written on the awaiting loop, or, where that
+  // is a foreign one, under its context's mutex.
   loop* loop_ = nullptr;              // that of node_, which keeps it
   ref_ptr<foreign_awaiter> foreign_;  // as node_; null: the awaiting loop is one of ours
   continuation resume_;

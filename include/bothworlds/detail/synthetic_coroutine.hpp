@@ -15,8 +15,8 @@ namespace bothworlds::detail {
 /// changes those pointers as it goes on, are Mircea Baja's ("Synthetic coroutine", 2025); for the
 /// layout see Raymond Chen, "Debugging coroutine handles" (2021).
 ///
-/// Derived inherits from it once, and befriends it. Whoever resumes or destroys the coroutine must be alone with it, as
-/// with any other.
+/// Derived inherits from it once, and befriends it. Whoever resumes or destroys the coroutine must
+/// be alone with it, as with any other.
 template <class Promise, class Derived>
 class synthetic_coroutine {
 public:

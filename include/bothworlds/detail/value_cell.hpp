@@ -62,7 +62,8 @@ public:
     changed_ = false;
     open_ = true;
   }
-  /// Takes over what `from` holds, open or closed, and leaves that closed.
+  /// Takes over what `from` holds, open or closed, and leaves that closed, with what was here: a
+  /// closed cell mostly holds nothing.
   void take(value_cell&& from) noexcept {
     began_with_.swap(from.began_with_);
     own_.swap(from.own_);
