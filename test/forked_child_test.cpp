@@ -88,6 +88,15 @@ awaitable<int> suspended_in_child() {
   co_return code;
 }
 
+/// The same, and in the child nothing is left for the loop to do.
+awaitable<int> asleep_in_child() {
+  asio::steady_timer never(co_await asio::this_coro::executor, std::chrono::hours(1));
+  const int code = forked();
+  if (code != 0) co_return code;
+  co_await never.async_wait(asio::use_awaitable);
+  ::_exit(3);
+}
+
 /// Returns on a helper's thread, once the loop's owner, a thread that waits in async_to_sync, has
 /// asked for the loop.
 awaitable<void> move_to_helper(long owner) {
@@ -205,13 +214,13 @@ TEST_CASE(
           })();
         }) == as_expected);
   // The last of those that are run before Asio gets its turn, and those beside it.
-  for (const int before : {62, 63, 64})
+  for (const int before : {62, 63, 64, 126, 127, 128})
     CHECK(ends_in_child_with_forked_child([before] {
             return async_to_sync([](int others) -> awaitable<int> {
               const auto executor = co_await asio::this_coro::executor;
               while (others-- != 0) asio::post(executor, [] {});
               co_await yield_to_loop();
-              co_return co_await suspended_in_child();
+              co_return co_await asleep_in_child();
             })(before);
           }) == as_expected);
   // In a handler of Asio's.

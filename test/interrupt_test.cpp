@@ -224,18 +224,16 @@ TEST_CASE(
     "on") {
   worker_pool pool(worker_pool_options{.soft_limit = 1});
   worker_pool other_pool(worker_pool_options{.soft_limit = 1});
-  gate nested_runs, nested_ends;
+  gate nested_runs;
   long thread = 0, nested_thread = 0;
   bool nested_was_interrupted = false, was_interrupted = false;
   auto nested = sync_to_async(
       [&] {
         nested_thread = kernel_thread_id();
         nested_runs.open();
+        while (!boost::this_thread::interruption_requested()) boost::this_thread::yield();
         try {
-          while (!nested_ends.is_open()) {
-            boost::this_thread::interruption_point();
-            boost::this_thread::yield();
-          }
+          boost::this_thread::interruption_point();
         } catch (const boost::thread_interrupted&) {
           nested_was_interrupted = true;
         }
@@ -262,8 +260,6 @@ TEST_CASE(
     child_task task(co_await asio::this_coro::executor, [&] { return callable(); });
     while (!nested_runs.is_open()) co_await yield_to_loop();
     task.cancel();
-    co_await yield_to_loop();
-    nested_ends.open();
     co_await task.join();
   })();
   CHECK(nested_thread == thread);
