@@ -264,7 +264,10 @@ void crossing::run() noexcept {
     std::optional<may_block_scope> scope;
     if (!runs_on_loop_) scope.emplace(this, thread, loop);
     const cell_scope values(&values_, thread, loop);
-    if (interruption_) interruption_->begin();
+    if (interruption_) {
+      ++thread.interruptible;
+      interruption_->begin();
+    }
     try {
       invoke();
     } catch (const boost::thread_interrupted&) {
@@ -276,6 +279,7 @@ void crossing::run() noexcept {
     // Who awaits it is in the parent: what is further down on this stack sees that.
     if (process.is_of_parent()) return;
     if (interruption_) {
+      --thread.interruptible;
       interruption_->end();
       if (interrupted_ && interruption_->fired()) failure_ = operation_aborted();
     }

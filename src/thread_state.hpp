@@ -30,11 +30,12 @@ class thread_record;
 struct thread_state {
   ~thread_state();
 
-  ref_ptr<lane> own_lane;    // made at the first blocking call; null before
-  ref_ptr<loop> home;        // the loop kept for this thread; likewise
-  unsigned home_frames = 0;  // blocked calls of this thread that need `home` to keep turning
-  unsigned help_depth = 0;   // offers being served on this stack
-  loop* driving = nullptr;   // the loop whose handlers this thread is running
+  ref_ptr<lane> own_lane;      // made at the first blocking call; null before
+  ref_ptr<loop> home;          // the loop kept for this thread; likewise
+  unsigned home_frames = 0;    // blocked calls of this thread that need `home` to keep turning
+  unsigned help_depth = 0;     // offers being served on this stack
+  unsigned interruptible = 0;  // callables on this stack that may be interrupted
+  loop* driving = nullptr;     // the loop whose handlers this thread is running
   const chain_node* node = nullptr;   // the chain of the code that runs now
   value_cell own_values{true};        // of plain code on this thread
   value_cell* values = nullptr;       // of the call that runs now; null: see current_cell()

@@ -416,10 +416,7 @@ void pool_worker::run_on_top(work* item) noexcept {
     const std::lock_guard lock(pool_.mutex_);
     running_ = &current;
   }
-  {
-    const boost::this_thread::disable_interruption for_what_is_below;
-    serve(item);
-  }
+  serve(item);
   if (pool_.is_of_parent_process()) return;  // a child, where the mutex may be held for ever
   const std::lock_guard lock(pool_.mutex_);
   running_ = current.below;

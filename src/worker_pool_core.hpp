@@ -59,8 +59,7 @@ public:
   explicit pool_worker(worker_pool_core& pool) noexcept : pool_(pool) {}
   worker_pool_core& pool() const noexcept { return pool_; }
   /// On this worker's own thread, in a callable that is blocked: runs `item`, which the caller has
-  /// claimed, on top of it; takes the caller's reference. An interruption that is meant for what is
-  /// below waits until that goes on.
+  /// claimed, on top of it; takes the caller's reference.
   void run_on_top(work* item) noexcept;
   /// On this worker's own thread: it is about to block, or goes on. Nested blocks count once.
   void blocks() noexcept;
