@@ -62,6 +62,16 @@ public:
     async_to_sync(std::ref(root))();
   }
 
+  /// The thread of a nested callable that waits for nothing, on this pool.
+  long thread_of_nested_call(worker_pool& on) {
+    long nested = 0;
+    run([&]() -> awaitable<void> {
+      auto call = sync_to_async(kernel_thread_id, {.pool = &on});
+      nested = co_await call();
+    });
+    return nested;
+  }
+
   worker_pool pool;
   worker_pool other_pool{worker_pool_options{.soft_limit = 1}};
   long thread = 0;
@@ -87,11 +97,7 @@ TEST_CASE(
     "where no worker is free, what a coroutine alone waits for runs on the thread that is blocked "
     "for it") {
   blocked_worker worker;
-  long nested = 0;
-  worker.run([&]() -> awaitable<void> {
-    auto call = sync_to_async(kernel_thread_id, {.pool = &worker.pool});
-    nested = co_await call();
-  });
+  const long nested = worker.thread_of_nested_call(worker.pool);
   CHECK(nested == worker.thread);
   CHECK(worker.pool.stats().threads == 1);
   CHECK(worker.pool.stats().compensations == 0);
@@ -100,11 +106,7 @@ TEST_CASE(
 TEST_CASE(
     "a nested callable runs on the worker that is blocked for it, also where others are free") {
   blocked_worker worker({.soft_limit = 4});
-  long nested = 0;
-  worker.run([&]() -> awaitable<void> {
-    auto call = sync_to_async(kernel_thread_id, {.pool = &worker.pool});
-    nested = co_await call();
-  });
+  const long nested = worker.thread_of_nested_call(worker.pool);
   CHECK(nested == worker.thread);
   CHECK(worker.pool.stats().threads == 1);
 }
@@ -131,11 +133,7 @@ TEST_CASE(
     "a nested callable finds half of a stack, or runs on another worker, if there is a free one") {
   blocked_worker worker({.soft_limit = 4, .stack_size = stack_size});
   worker.on_top_of = deep_down_a_stack;
-  long nested = 0;
-  worker.run([&]() -> awaitable<void> {
-    auto call = sync_to_async(kernel_thread_id, {.pool = &worker.pool});
-    nested = co_await call();
-  });
+  const long nested = worker.thread_of_nested_call(worker.pool);
   CHECK(nested != worker.thread);
   CHECK(worker.pool.stats().threads == 2);
 }
@@ -143,11 +141,7 @@ TEST_CASE(
 TEST_CASE("a nested callable of a pool that has a free worker runs on no thread of another pool") {
   blocked_worker worker;
   worker_pool idle;
-  long nested = 0;
-  worker.run([&]() -> awaitable<void> {
-    auto call = sync_to_async(kernel_thread_id, {.pool = &idle});
-    nested = co_await call();
-  });
+  const long nested = worker.thread_of_nested_call(idle);
   CHECK(nested != worker.thread);
 }
 
@@ -162,11 +156,7 @@ TEST_CASE(
     over.wait();
   });
   occupied.wait();
-  long nested = 0;
-  worker.run([&]() -> awaitable<void> {
-    auto call = sync_to_async(kernel_thread_id, {.pool = &busy});
-    nested = co_await call();
-  });
+  const long nested = worker.thread_of_nested_call(busy);
   over.open();
   CHECK(nested == worker.thread);
 }
