@@ -84,8 +84,8 @@ public:
   bool has_open_slot(const async_call* call) const noexcept {
     return (slot_.load(std::memory_order_relaxed) & ~slot_roomy) == slot_for(call);
   }
-  /// Whether what is put there finds as good a place as on another worker of `pool`: this is one, too,
-  /// and half of its stack is left.
+  /// Whether what is put there finds as good a place as on another worker of `pool`: this is one,
+  /// too, and it has opened its slot as a roomy one.
   bool is_as_good_as_any(const worker_pool_core* pool) const noexcept {
     return pool_ && pool_ == pool && (slot_.load(std::memory_order_relaxed) & slot_roomy) != 0;
   }
@@ -118,8 +118,8 @@ public:
   /// The next piece of work, claimed, for serve(); null: none.
   work* take_nested() noexcept { return has_nested() ? take(place::nested) : nullptr; }
   work* take_offer() noexcept { return take(place::offers); }
-  /// It is about to sleep until `call` has ended, with nothing else to do. `roomy`: half of its stack
-  /// is left.
+  /// It is about to sleep until `call` has ended, with nothing else to do. `roomy`: half of its
+  /// stack is left, and no callable on it may be interrupted.
   void open_slot(const async_call* call, bool roomy) noexcept {
     slot_.store(slot_for(call) | (roomy ? slot_roomy : 0), std::memory_order_release);
   }
