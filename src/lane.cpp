@@ -155,22 +155,10 @@ bool lane::push_offer(work& item, std::uint32_t epoch) noexcept {
 }
 
 bool lane::put_into_slot(work& item, const async_call* call) noexcept {
-  intrusive_ptr_add_ref(&item);  // of the slot; before the thread may look at it
-  std::uintptr_t seen = slot_.load(std::memory_order_relaxed);
-  if ((seen & ~slot_roomy) != slot_for(call) ||
-      !slot_.compare_exchange_strong(seen, reinterpret_cast<std::uintptr_t>(&item) | slot_filled,
-                                     std::memory_order_acq_rel)) {
-    intrusive_ptr_release(&item);
-    return false;
-  }
+  const work_slot::key seen = slot_.open_for();
+  if ((seen & ~slot_roomy) != slot_for(call) || !slot_.put(item, seen)) return false;
   parker_.unpark();
   return true;
-}
-
-work* lane::close_slot() noexcept {
-  const std::uintptr_t held = slot_.exchange(0, std::memory_order_acq_rel);
-  if ((held & slot_filled) == 0) return nullptr;
-  return reinterpret_cast<work*>(held & ~slot_filled);
 }
 
 void lane::remove(work& item) noexcept {

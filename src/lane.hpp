@@ -28,6 +28,7 @@
 
 #include "parker.hpp"
 #include "short_wait.hpp"
+#include "work_slot.hpp"
 
 #include <bothworlds/detail/work.hpp>
 
@@ -82,12 +83,12 @@ public:
   /// comes. False: it has not, or somebody was faster; nothing has happened.
   bool put_into_slot(work& item, const async_call* call) noexcept;
   bool has_open_slot(const async_call* call) const noexcept {
-    return (slot_.load(std::memory_order_relaxed) & ~slot_roomy) == slot_for(call);
+    return (slot_.open_for() & ~slot_roomy) == slot_for(call);
   }
   /// Whether what is put there finds as good a place as on another worker of `pool`: this is one,
   /// too, and it has opened its slot as a roomy one.
   bool is_as_good_as_any(const worker_pool_core* pool) const noexcept {
-    return pool_ && pool_ == pool && (slot_.load(std::memory_order_relaxed) & slot_roomy) != 0;
+    return pool_ && pool_ == pool && (slot_.open_for() & slot_roomy) != 0;
   }
   /// Takes the work out of whatever queue here it stands in.
   void remove(work& item) noexcept;
@@ -121,10 +122,10 @@ public:
   /// It is about to sleep until `call` has ended, with nothing else to do. `roomy`: half of its
   /// stack is left, and no callable on it may be interrupted.
   void open_slot(const async_call* call, bool roomy) noexcept {
-    slot_.store(slot_for(call) | (roomy ? slot_roomy : 0), std::memory_order_release);
+    slot_.open(slot_for(call) | (roomy ? slot_roomy : 0));
   }
   /// It has woken. Work, with a reference and not claimed: it is to run that before all else.
-  work* close_slot() noexcept;
+  work* close_slot() noexcept { return slot_.close(); }
   /// Waits a little where that has paid before; see short_wait.
   template <class Ready>
   bool wait_a_little(Ready&& ready) noexcept {
@@ -148,9 +149,9 @@ private:
 
   enum class place : unsigned char { nested, main, offers, last };  // what work::lane_queue_ says
 
-  static constexpr std::uintptr_t slot_filled = 1, slot_roomy = 2;
-  static std::uintptr_t slot_for(const async_call* call) noexcept {
-    return reinterpret_cast<std::uintptr_t>(call);
+  static constexpr work_slot::key slot_roomy = 2;
+  static work_slot::key slot_for(const async_call* call) noexcept {
+    return reinterpret_cast<work_slot::key>(call);
   }
   static constexpr unsigned epoch_shift = 32;
   static std::uint32_t open_in(std::uint64_t frames) noexcept {
@@ -191,10 +192,7 @@ private:
       nullptr;  // mutex_; this and the next two: the call that was taken last
   std::source_location running_where_;
   std::int64_t running_since_ = 0;  // 0: none of a dedicated lane's
-  // 0: closed. A call's address, perhaps with slot_roomy: open for what that call waits for, and
-  // whoever exchanges it for an item's, with slot_filled, has handed that over. The thread opens and
-  // closes it.
-  std::atomic<std::uintptr_t> slot_{0};
+  work_slot slot_;         // open for what a call waits for: its address, perhaps with slot_roomy
   short_wait short_wait_;  // the thread
   parker parker_;
 };

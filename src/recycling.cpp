@@ -36,7 +36,8 @@ constexpr std::size_t granule = 48;
 constexpr std::size_t classes = 21;           // blocks of up to 1,008 bytes
 constexpr std::uint32_t kept_per_class = 64;  // bounds what an idle thread holds on to: 693 KiB
 constexpr std::uint32_t batch_size = kept_per_class / 2;
-constexpr std::uint32_t batches_per_class = 32;  // bounds what the exchange holds on to: 10.8 MiB
+// Bounds what the exchange holds on to: 21 MiB.
+constexpr std::size_t bytes_per_class = std::size_t{1} << 20;
 
 struct free_block {
   free_block* next;
@@ -52,10 +53,10 @@ struct free_list {
 /// Batches of one size class, for any thread. Never destroyed: late threads may still come here.
 class exchange {
 public:
-  /// False: it is full.
-  bool put(free_block* batch) noexcept {
+  /// False: it holds as many as it may.
+  bool put(free_block* batch, std::uint32_t most) noexcept {
     const std::lock_guard lock(mutex_);
-    if (batches_ == batches_per_class) return false;
+    if (batches_ == most) return false;
     batch->next_batch = std::exchange(first_, batch);
     ++batches_;
     return true;
@@ -133,7 +134,9 @@ BOTHWORLDS_NOINLINE void* refill(free_list* list, std::size_t size_class) {
 
 /// The list has more than it may keep.
 BOTHWORLDS_NOINLINE void spill(free_list& list, std::size_t size_class) noexcept {
-  if (free_block* const batch = detach_batch(list); !exchanges[size_class - 1].put(batch))
+  const auto most =
+      static_cast<std::uint32_t>(bytes_per_class / (batch_size * granule * size_class));
+  if (free_block* const batch = detach_batch(list); !exchanges[size_class - 1].put(batch, most))
     free_all(batch);
 }
 

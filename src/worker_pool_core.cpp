@@ -48,15 +48,12 @@ private:
   sigset_t before_;
 };
 
-/// Calls who spins, once the mutex has been let go.
-struct late_call {
-  std::atomic<bool>& called;
-  bool spins = false;
-  void make() noexcept {
-    if (std::exchange(spins, false)) called.store(true, std::memory_order_relaxed);
-  }
-  ~late_call() { make(); }
-};
+// Of slot_: open for everybody.
+constexpr work_slot::key anybody = 2;
+
+// A lookout lets the others get on with it if a call takes less than two microseconds of theirs.
+constexpr std::chrono::microseconds lookout_period{100};
+constexpr std::uint64_t many_in_a_period = 50;
 
 }  // namespace
 
@@ -86,13 +83,15 @@ bool worker_pool_core::may_grow() const noexcept {
 worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can_run,
                                                      bool* saturated) {
   if (is_of_parent_process()) check_open(item.where());
-  late_call call{called_};  // before the lock, and so after it
-  std::unique_lock lock(mutex_);
+  item.queued_at_ = coarse_now();
+  if (slot_.put(item, anybody)) return admission::queued;
+  pool_lock lock(mutex_);
   if (closed_) throw closed_error(item.where());
+  if (slot_.put(item, anybody)) return admission::queued;
   const std::size_t queued = queue_.size();
-  const std::size_t free_workers = searching_ + idle_.size();
+  const std::size_t free = free_workers();
   // A free worker takes its item at once: only what has to wait counts against the limit.
-  if (queued >= free_workers && queued - free_workers >= options_.queue_limit && !may_grow()) {
+  if (queued >= free && queued - free >= options_.queue_limit && !may_grow()) {
     if (options_.when_full == on_full::reject)
       throw error(errc::queue_full, item.where(),
                   "the worker pool \"" + options_.name + "\" has " + std::to_string(queued) +
@@ -100,32 +99,26 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
                   "  fix  raise queue_limit, or await fewer calls at once\n");
     if (options_.when_full == on_full::caller_runs && caller_can_run) return admission::caller_runs;
   }
-  item.queued_at_ = coarse_now();
   intrusive_ptr_add_ref(&item);
   item.in_pool_.store(true, std::memory_order_relaxed);
   queue_.push_back(item);
-  call.spins = spinning_;
-  // Somebody looks for each of the items before this one, and there is one more who does, or will
-  // be woken to.
-  if (queued < free_workers) {
-    if (searching_ == 0) wake_idle_worker();
-    return admission::queued;
-  }
+  if (spinning_) lock.calls(called_);
+  see_to_queue(lock);
+  // Somebody comes for each of the items before this one, and there is one more who does.
+  if (queued < free) return admission::queued;
   if (!may_grow()) {
     item.waits_knowingly_ = true;
     lock.unlock();
-    call.make();
     watch_waits();
     if (saturated) *saturated = true;
     return admission::queued;
   }
   pool_worker* const rested = count_worker();
-  lock.unlock();
-  call.make();
   if (rested) {
-    rested->parker_.unpark();
+    lock.wakes(rested->parker_);
     return admission::queued;
   }
+  lock.unlock();
   try {
     start_worker();
   } catch (...) {
@@ -138,13 +131,12 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
 // The thread that was counted for the item could not be started: others come for it, or it is taken
 // back, and this throws.
 void worker_pool_core::no_thread_for(work& item, std::exception_ptr why) {
-  std::unique_lock lock(mutex_);
+  pool_lock lock(mutex_);
   uncount_worker();
   const bool still_queued = item.pool_hook_.is_linked();
   // The live ones come to it when their items end. Without a limit each item has been promised a
   // thread: the others may stay for as long as the library lives.
-  const bool somebody_comes =
-      is_unlimited() ? queue_.size() <= searching_ + idle_.size() : threads_ != 0;
+  const bool somebody_comes = is_unlimited() ? queue_.size() <= free_workers() : threads_ != 0;
   if (somebody_comes || !still_queued) {
     item.waits_knowingly_ = still_queued;
     return refuse_hopeless(lock, why);
@@ -162,14 +154,20 @@ void worker_pool_core::no_thread_for(work& item, std::exception_ptr why) {
       "worker_pool_options::stack_size\n");
 }
 
-bool worker_pool_core::wake_idle_worker() noexcept {
+void worker_pool_core::close_slot() noexcept {
+  work* const item = slot_.close();
+  if (!item) return;
+  item->in_pool_.store(true, std::memory_order_relaxed);
+  queue_.push_front(*item);
+}
+
+bool worker_pool_core::wake_idle_worker(pool_lock& lock) noexcept {
   if (idle_.empty()) return false;
   pool_worker& chosen = idle_.front();
   idle_.pop_front();
   chosen.searching_ = true;
   ++searching_;
-  // Under the lock: the worker cannot leave before it has taken the lock again.
-  chosen.parker_.unpark();
+  lock.wakes(chosen.parker_);
   return true;
 }
 
@@ -217,7 +215,7 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
   self.handle_ = &*handle;
   self.state_ = &this_thread_state();
   this_thread_state().worker = &self;
-  std::unique_lock lock(mutex_);
+  pool_lock lock(mutex_);
   all_.push_back(self);
   char name[16];  // as long as the kernel's may be, and no memory is needed
   std::snprintf(name, sizeof name, "%.11s-%u", options_.name.c_str(), ++names_);
@@ -266,17 +264,16 @@ work* worker_pool_core::next(pool_worker& self, pool_lock& lock) {
   for (;;) {
     // More workers are at it than may be: the surplus that was added for blocked ones leaves.
     if (is_surplus()) {
-      // This one may have been woken, or relied upon, for an item: another one is to come for it.
-      stop_searching(self);
-      if (closed_ || !rest(self, lock)) return nullptr;
-      continue;
+      if (!closed_ && rest(self, lock)) continue;
+      stop_searching(self, lock);
+      return nullptr;
     }
     while (!queue_.empty()) {
       work* item = &queue_.front();
       queue_.pop_front();
       item->in_pool_.store(false, std::memory_order_relaxed);
       if (item->try_claim()) {
-        stop_searching(self);
+        stop_searching(self, lock);
         return item;
       }
       lock.unlock();
@@ -284,7 +281,7 @@ work* worker_pool_core::next(pool_worker& self, pool_lock& lock) {
       lock.lock();
     }
     if (closed_ || !wait_for_work(self, lock)) {
-      stop_searching(self);
+      stop_searching(self, lock);
       return nullptr;
     }
   }
@@ -296,6 +293,8 @@ bool worker_pool_core::rest(pool_worker& self, pool_lock& lock) {
   all_.erase(all_.iterator_to(self));
   --threads_;
   resting_.push_front(self);
+  // It may have been woken, or relied upon, for an item: another one is to come for it.
+  stop_searching(self, lock);
   const auto deadline = parker::clock::now() + options_.idle_timeout;
   lock.unlock();
   const bool woken = self.parker_.park_until(deadline);
@@ -315,9 +314,9 @@ bool worker_pool_core::rest(pool_worker& self, pool_lock& lock) {
 }
 
 // This one has found work, or leaves: the next has to come if there is more.
-void worker_pool_core::stop_searching(pool_worker& self) noexcept {
+void worker_pool_core::stop_searching(pool_worker& self, pool_lock& lock) noexcept {
   if (std::exchange(self.searching_, false)) --searching_;
-  if (searching_ == 0 && !queue_.empty()) wake_idle_worker();
+  see_to_queue(lock);
 }
 
 bool worker_pool_core::wait_for_work(pool_worker& self, pool_lock& lock) {
@@ -325,35 +324,55 @@ bool worker_pool_core::wait_for_work(pool_worker& self, pool_lock& lock) {
     if (!std::exchange(self.searching_, true)) ++searching_;
     spinning_ = true;
     called_.store(false, std::memory_order_relaxed);
+    slot_.open(anybody);
     lock.unlock();
-    const bool called = short_wait_([this] { return called_.load(std::memory_order_relaxed); });
-    if (called) called_.store(false, std::memory_order_relaxed);
-    const bool gathered = called && lets_gather() && short_gather_([this] {
+    const bool handed = short_wait_([this] { return slot_.open_for() != anybody; });
+    const bool gathered = handed && lets_gather() && short_gather_([this] {
                             return called_.exchange(false, std::memory_order_relaxed);
                           });
     lock.lock();
     spinning_ = false;
+    close_slot();
     if (gathered) short_gather_.learn(queue_.size());
-    // Called, and nothing is there: another one has it, it was taken back, or the call came late.
-    // Look out for the next.
-    if (called || !queue_.empty() || closed_) return true;
+    if (!queue_.empty() || closed_) return true;
   }
   if (std::exchange(self.searching_, false)) --searching_;
   idle_.push_front(self);
-  const auto deadline = parker::clock::now() + options_.idle_timeout;
+  bool looks_out = begin_lookout();
   for (;;) {
+    const std::uint64_t completed_before = completed_;
     lock.unlock();
-    const bool woken = self.parker_.park_until(deadline);
+    const bool woken = self.parker_.park_until(
+        parker::clock::now() + (looks_out ? lookout_period : options_.idle_timeout));
     lock.lock();
     if (!self.idle_hook_.is_linked()) {
-      if (!woken) self.parker_.park();  // it has been woken, under the lock: no wake is left over
+      if (looks_out) lookout_ = false;
+      if (!woken) {
+        // It has been chosen, and its wake is on its way: none is to be left over.
+        lock.unlock();
+        self.parker_.park();
+        lock.lock();
+      }
       return true;
     }
-    if (woken && !closed_) continue;
+    if (looks_out) {
+      looks_out = completed_ - completed_before >= many_in_a_period;
+      looks_out_.learn(looks_out);
+      if (looks_out) continue;
+      lookout_ = false;
+      if (queue_.empty()) continue;
+    }
     idle_.erase(idle_.iterator_to(self));
     // Somebody may have been relied upon to wake this one.
-    return woken || !queue_.empty();
+    return !queue_.empty();
   }
+}
+
+// To be asked by one that stands in idle_. Where nobody else is at work nothing is going to be queued
+// behind somebody's back.
+bool worker_pool_core::begin_lookout() noexcept {
+  if (lookout_ || !is_at_work() || !looks_out_.now()) return false;
+  return lookout_ = true;
 }
 
 void worker_pool_core::remove(work& item) noexcept {
@@ -369,7 +388,7 @@ void worker_pool_core::remove(work& item) noexcept {
 }
 
 bool worker_pool_core::wants_worker() const noexcept {
-  return queue_.size() > searching_ + idle_.size() && may_grow();
+  return queue_.size() > free_workers() && may_grow();
 }
 
 void worker_pool_core::add_counted_worker(pool_worker* rested) noexcept {
@@ -378,7 +397,7 @@ void worker_pool_core::add_counted_worker(pool_worker* rested) noexcept {
     start_worker();
   } catch (...) {
     const std::exception_ptr why = std::current_exception();
-    std::unique_lock lock(mutex_);
+    pool_lock lock(mutex_);
     uncount_worker();
     refuse_hopeless(lock, why);
   }
@@ -387,8 +406,9 @@ void worker_pool_core::add_counted_worker(pool_worker* rested) noexcept {
 void worker_pool_core::worker_blocks() noexcept {
   pool_worker* rested = nullptr;
   {
-    const std::lock_guard lock(mutex_);
+    pool_lock lock(mutex_);
     ++blocked_;
+    if (searching_ == 0 && !queue_.empty()) wake_idle_worker(lock);  // a lookout would come later
     if (!wants_worker()) return;
     rested = count_worker();
   }
@@ -403,8 +423,7 @@ bool worker_pool_core::may_add_worker() const noexcept {
 bool worker_pool_core::has_free_worker() const noexcept {
   const std::lock_guard lock(mutex_);
   if (closed_) return true;  // who calls submit() hears so
-  return queue_.size() < searching_ + idle_.size() ||
-         (threads_ < options_.soft_limit && may_grow());
+  return queue_.size() < free_workers() || (threads_ < options_.soft_limit && may_grow());
 }
 
 running_call::running_call(const work& item, running_call* outer) noexcept

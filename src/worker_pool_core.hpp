@@ -10,19 +10,32 @@
 // limit: one more thread may be started in its place, up to the hard limit. When it goes on it
 // waits for nobody; the surplus leaves when it next looks for work.
 //
+// One of the workers that find nothing waits awake for a while, with slot_ open: who submits then
+// hands it the item there, and does not touch mutex_. It opens and closes the slot with mutex_ held,
+// so with that held a slot that is not open stays so. What it finds there it queues in front, before
+// it looks at the queue: there is one way to take an item. While the slot is open the queue is empty.
+//
+// A wake costs more than many a call. Where calls have been short, one of those that are idle is on the
+// lookout: nobody wakes the idle then. It wakes by itself every now and then, and joins in where the
+// others do not cope, be it that a callable blocks.
+//
+// Who is to be woken is chosen with mutex_ held, and woken after that has been let go, or it would run
+// into it. So whoever was taken out of idle_ or resting_ waits for that one wake, also if its time was
+// over at the same moment, and no wake may be left over from before.
+//
 // A surplus worker that leaves takes its thread along to resting_ for idle_timeout: nested calls
 // come again and again, and a thread costs more than they do. Resting, it is no worker: not in all_,
 // not in threads_, relied upon by nobody. Where one more worker is wanted, one that rests becomes it
 // in the very step that counts it; a thread is started only where nobody rests. So
-// threads_ + resting_ + ending_ never exceeds the hard limit. It is woken after mutex_ has been let
-// go, or it would run into it; so whoever is taken out of resting_ waits for that one wake, also if
-// its time was over at the same moment, and no wake may be left over from before.
+// threads_ + resting_ + ending_ never exceeds the hard limit.
 #pragma once
 
 #include "adaptive_mutex.hpp"
 #include "parker.hpp"
+#include "pool_lock.hpp"
 #include "process_mark.hpp"
 #include "short_wait.hpp"
+#include "work_slot.hpp"
 
 #include <bothworlds/detail/work.hpp>
 #include <bothworlds/worker_pool.hpp>
@@ -126,7 +139,6 @@ private:
   using work_queue =
       boost::intrusive::list<work,
                              boost::intrusive::member_hook<work, work::hook, &work::pool_hook_>>;
-  using pool_lock = std::unique_lock<adaptive_mutex>;
   using worker_hook = boost::intrusive::list_member_hook<>;
   using idle_stack =
       boost::intrusive::list<pool_worker, boost::intrusive::member_hook<pool_worker, worker_hook,
@@ -146,6 +158,10 @@ private:
   bool lets_gather() const noexcept { return options_.queue_limit == no_limit; }
 
   // With mutex_ held.
+  /// Who comes for what is queued, or will if it is woken.
+  std::size_t free_workers() const noexcept {
+    return searching_ + idle_.size() - (slot_.is_filled() ? 1 : 0);
+  }
   bool may_grow() const noexcept;
   bool is_surplus() const noexcept { return threads_ - blocked_ > options_.soft_limit; }
   bool wants_worker() const noexcept;
@@ -153,7 +169,9 @@ private:
   std::vector<leftover> list_running() const;
   /// The same, and what is queued.
   std::vector<leftover> list_unfinished() const;
-  bool wake_idle_worker() noexcept;
+  /// Queues what was handed over, in front, and lets nobody hand over more.
+  void close_slot() noexcept;
+  bool wake_idle_worker(pool_lock& lock) noexcept;
   /// One more worker counts from now on, for add_counted_worker(). Null: a thread has to be started
   /// for it; else the one that comes has rested.
   pool_worker* count_worker() noexcept;
@@ -169,7 +187,15 @@ private:
   work* next(pool_worker& self, pool_lock& lock);
   bool rest(pool_worker& self, pool_lock& lock);
   bool wait_for_work(pool_worker& self, pool_lock& lock);
-  void stop_searching(pool_worker& self) noexcept;
+  bool begin_lookout() noexcept;
+  void stop_searching(pool_worker& self, pool_lock& lock) noexcept;
+  /// Where nobody looks for what is queued and somebody is idle.
+  void see_to_queue(pool_lock& lock) noexcept {
+    if (searching_ != 0 || queue_.empty() || (lookout_ && is_at_work())) return;
+    wake_idle_worker(lock);
+  }
+  /// Some worker is neither idle nor blocked.
+  bool is_at_work() const noexcept { return threads_ > blocked_ + idle_.size(); }
   void no_thread_for(work& item, std::exception_ptr why);
   static error closed_error(std::source_location where);
   void refuse_queue(pool_lock& lock, std::exception_ptr why) noexcept;
@@ -183,9 +209,9 @@ private:
   asio::execution_context context_;
   std::mutex starting_mutex_;  // a thread's handle is stored before the thread goes on
   std::condition_variable_any all_left_;
-  // Something was queued while somebody spins, who reads this; any thread writes. Far from mutex_,
-  // and set after that is free: or who spins would take its line away from who queues, and then run
-  // into it.
+  // Far from mutex_, or who waits awake would take its line away from who queues. called_: something
+  // was queued while somebody gathers, who reads this; any thread writes, after mutex_ was let go.
+  work_slot slot_;
   std::atomic<bool> called_{false};
   idle_stack resting_;  // workers that have left and may come back
   worker_list all_;
@@ -199,14 +225,16 @@ private:
   // aligned to a line: where a constructor throws, g++ 12 forgets memory that was allocated with an
   // alignment.)
   mutable adaptive_mutex mutex_;
-  bool spinning_ = false;  // one of those that search is in short_wait_ or short_gather_
+  bool spinning_ = false;  // one of those that search is in short_wait_, its slot open, or gathers
   work_queue queue_;
   idle_stack idle_;
   std::size_t threads_ = 0;    // workers: those that have not left, with those on their way
   std::size_t ending_ = 0;     // threads that have rested in vain, until they have ended
   std::size_t blocked_ = 0;    // of threads_, blocked in a bridge
   std::size_t searching_ = 0;  // of them, spinning or woken: about to look at the queue
+  bool lookout_ = false;       // one of those that are idle is on the lookout
   std::uint64_t completed_ = 0;
+  learned_habit looks_out_;    // mutex_
   short_wait short_wait_;      // whoever has set spinning_
   short_gather short_gather_;  // likewise
 };

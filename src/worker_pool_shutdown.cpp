@@ -75,9 +75,10 @@ void worker_pool_core::join_finished(pool_lock& lock) noexcept {
 std::vector<leftover> worker_pool_core::shutdown(
     const std::chrono::steady_clock::time_point* deadline) {
   if (is_of_parent_process()) return {};  // its threads do not exist in this process
-  std::unique_lock lock(mutex_);
+  pool_lock lock(mutex_);
   closed_ = true;
-  while (wake_idle_worker()) {
+  close_slot();
+  while (wake_idle_worker(lock)) {
   }
   while (!resting_.empty()) take_resting().parker_.unpark();
   const auto left = [&] { return !has_threads(); };

@@ -26,7 +26,7 @@ worker_pool_stats worker_pool_core::stats() const {
   stats.threads = threads_;
   for (const pool_worker& worker : all_) stats.busy += worker.running_ != nullptr;
   stats.blocked_in_bridge = blocked_;
-  stats.queued = queue_.size();
+  stats.queued = queue_.size() + (slot_.is_filled() ? 1 : 0);
   if (!queue_.empty()) stats.oldest_queued = age(queue_.front().queued_at_, coarse_now());
   stats.completed = completed_;
   stats.abandoned = abandoned_.load(std::memory_order_relaxed);

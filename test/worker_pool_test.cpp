@@ -101,6 +101,49 @@ TEST_CASE("calls that find an idle worker use it, and start no other") {
   CHECK(pool.stats().threads == 1);
 }
 
+TEST_CASE("a worker that has been handed a call is not free for the next one") {
+  for (int round = 0; round < 300; ++round) {
+    worker_pool pool(worker_pool_options{.soft_limit = 2});
+    run_async_root([&]() -> awaitable<void> {
+      const auto executor = co_await asio::this_coro::executor;
+      // Now there is one worker, and it looks for more.
+      const auto brief = sync_to_async([] {}, {.pool = &pool});
+      co_await brief();
+      gate opened;
+      const auto blocks = sync_to_async([&] { opened.wait(); }, {.pool = &pool});
+      const auto opens = sync_to_async([&] { opened.open(); }, {.pool = &pool});
+      const child_task first(executor, [&] { return blocks(); });
+      const child_task second(executor, [&] { return opens(); });
+      co_await first.join();
+      co_await second.join();
+    });
+  }
+}
+
+TEST_CASE("a callable that blocks amid short ones does not hold up those that come after it") {
+  worker_pool pool(worker_pool_options{.soft_limit = 2});
+  for (int round = 0; round < 100; ++round)
+    run_async_root([&]() -> awaitable<void> {
+      const auto executor = co_await asio::this_coro::executor;
+      // So many that nobody is woken for each of them any more.
+      const auto brief = sync_to_async([] {}, {.pool = &pool});
+      const auto many = [&]() -> awaitable<void> {
+        for (int i = 0; i < 100; ++i) co_await brief();
+      };
+      std::vector<child_task> storm;
+      for (int i = 0; i < 20; ++i) storm.emplace_back(executor, many);
+      for (const child_task& each : storm) co_await each.join();
+
+      gate opened;
+      const auto blocks = sync_to_async([&] { opened.wait(); }, {.pool = &pool});
+      const auto opens = sync_to_async([&] { opened.open(); }, {.pool = &pool});
+      const child_task first(executor, [&] { return blocks(); });
+      const child_task second(executor, [&] { return opens(); });
+      co_await first.join();
+      co_await second.join();
+    });
+}
+
 TEST_CASE("idle workers leave, and come back when they are needed") {
   worker_pool pool(
       worker_pool_options{.soft_limit = 2, .idle_timeout = std::chrono::milliseconds(5)});

@@ -2,8 +2,9 @@
 //
 // The slot of a lane: a thread that sleeps for one call takes what that call's coroutine alone waits for.
 //
-//! mirrors src/lane.cpp lane::put_into_slot lane::close_slot
-//! mirrors src/lane.hpp open_slot
+//! mirrors src/lane.cpp lane::put_into_slot
+//! mirrors src/lane.hpp open_slot close_slot
+//! mirrors src/work_slot.hpp open put close
 //! mirrors src/async_call_wait.cpp async_call::wait async_call::park
 //! mirrors src/crossing.cpp crossing::hand_to_caller
 //! mirrors src/blocked_thread.hpp run_unclaimed

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // The workers of a pool: who is idle, who searches (spinning, or woken and on its way), who is added for a blocked one, who
-// leaves, and whose thread rests then and may come back as a worker.
+// leaves, and whose thread rests then and may come back as a worker; the slot in which who spins is handed an item without
+// the mutex; and who is on the lookout, so that nobody has to be woken for calls that are short.
 //
 //! mirrors src/worker_pool_core.cpp worker_pool_core::submit worker_pool_core::next worker_pool_core::wait_for_work
 //! mirrors src/worker_pool_core.cpp worker_pool_core::work_loop worker_pool_core::worker_blocks
@@ -9,16 +10,23 @@
 //! mirrors src/worker_pool_core.cpp worker_pool_core::stop_searching worker_pool_core::wants_worker
 //! mirrors src/worker_pool_core.cpp worker_pool_core::count_worker worker_pool_core::uncount_worker worker_pool_core::rest
 //! mirrors src/worker_pool_core.cpp worker_pool_core::take_resting worker_pool_core::no_thread_for
+//! mirrors src/worker_pool_core.cpp worker_pool_core::close_slot worker_pool_core::begin_lookout
+//! mirrors src/worker_pool_core.hpp free_workers see_to_queue is_at_work
+//! mirrors src/work_slot.hpp open put close is_filled
+//! mirrors src/pool_lock.hpp wakes unlock
 //! mirrors src/worker_pool_shutdown.cpp worker_pool_core::shutdown worker_pool_core::refuse_hopeless
 //
 // Every item that submit takes is run, or refused because there is no thread to be had; none lies in the queue while
 // everybody sleeps, although each parent blocks until its child, an item of the same pool, has run. Never more threads
 // than the hard limit, with those that rest; in the end no more unblocked workers than the soft limit. A parker is
-// unparked only while its worker lives. Where something is queued and somebody idle, somebody searches, and nobody who
-// is idle leaves: an item may block its worker for what another item does, in a way that the pool does not see.
+// unparked only while its worker lives. Where something is queued and somebody idle, somebody searches, or somebody is on
+// the lookout and somebody else at work, and nobody who is idle leaves: an item may block its worker for what another item
+// does, in a way that the pool does not see.
 // shutdown() without a deadline lets all that is queued run, and returns.
 //
-// What happens under mutex_ is one step. The parker is taken to be what parker.pml shows it is: a token.
+// What happens under mutex_ is one step, and who was chosen there is woken in a later one. The parker is taken to be what
+// parker.pml shows it is: a token. A lookout's look comes at any time; that others cope is any choice where they have ended
+// a call since the last one.
 //
 //! check
 //! check  SOFT=2 TWICE
@@ -37,7 +45,11 @@
 //! refute LATE_SLEEPER_LEAVES SOFT=2  an idle worker whose time is over leaves although somebody relies on it
 //! refute LEAVES_WITHOUT_LOOKING     a worker that has left does not look at what was queued meanwhile
 //! refute NO_COMPENSATION NO_OFFERS  a worker that blocks in a bridge is not replaced
-//! refute UNPARKS_WITHOUT_LOCK       a worker is woken after mutex_ has been let go
+//! refute FORGETS_THE_SLOT           who has waited long enough closes its slot without looking at what is in it
+//! refute CLOSES KEEPS_THE_SLOT      shutdown leaves the slot open
+//! refute LOOKS_AWAY SOFT=2 TWICE    a lookout does not join in where nothing gets on
+//! refute TRUSTS_THE_LOOKOUT SOFT=2  nobody is woken although all are idle, because one is on the lookout
+//! refute BLOCKS_UNSEEN SOFT=2 TWICE  a worker blocks, and leaves what is queued to the lookout
 //! refute START_FAILS FAILS_ALONE    who cannot start the only thread looks after its own item alone
 //! refute START_FAILS TWICE TRUSTS_FOR_EVER  what was queued for a worker that left waits for those that wait for it
 //! refute CLOSES RESTS_LONG CLOSES_PAST_RESTING  shutdown does not wake who rests
@@ -67,11 +79,18 @@
 // Those two, where no worker was free and whoever queued it was told so; a parent may take its child, too.
 #define OFFERED 3
 #define PATIENT 4
+// Of the slot; anything below: an item.
+#define SHUT    5
+#define OPEN    6
+#define FILLED  (slot < SHUT)
 
 chan queue = [ITEMS] of { byte };
 byte queued;                // length of queue
 byte threads, blocked, searching, ending;
 bool closed, spinning;
+byte slot = SHUT;           // or open, or what was handed over
+byte lookout = HARD;        // who is on it; HARD: nobody
+bool served;                // a call has ended since the lookout's last look
 bool idle[HARD], rests[HARD], searches[HARD], token[HARD], alive[HARD];
 byte submitted, ran, refused, turned_away;
 byte children_done;         // run or refused: their parent goes on
@@ -93,8 +112,10 @@ byte failures = 0;
 #endif
 #define RESTING (rests[0] + rests[1] + rests[2])
 #define ANY_IDLE (idle[0] || idle[1] || idle[2])
-#define SOMEBODY_COMES (queued == 0 || !ANY_IDLE || searching > 0)
-#define SERVERS (searching + idle[0] + idle[1] + idle[2])
+#define AT_WORK (threads > blocked + idle[0] + idle[1] + idle[2])
+#define LOOKED_AFTER (lookout < HARD && AT_WORK)
+#define SOMEBODY_COMES (queued == 0 || !ANY_IDLE || searching > 0 || LOOKED_AFTER)
+#define SERVERS (searching + idle[0] + idle[1] + idle[2] - FILLED)
 #define WANTS_WORKER (queued > SERVERS && MAY_GROW)
 
 inline wake_idle(who) {
@@ -105,25 +126,40 @@ inline wake_idle(who) {
   fi;
   idle[who] = false;
   searches[who] = true;
-  searching++;
-#ifndef UNPARKS_WITHOUT_LOCK
-  assert(alive[who]);
-  token[who] = true
-#endif
+  searching++
 }
 
-inline unpark_late(who) {
-#ifdef UNPARKS_WITHOUT_LOCK
-  atomic { assert(alive[who]); token[who] = true }
+// Without the lock.
+inline unpark(who) {
+  if :: who < HARD -> atomic { assert(alive[who]); assert(!token[who]); token[who] = true } :: else fi;
+  who = HARD
+}
+
+inline see_to_queue(who) {
+  if
+#ifdef TRUSTS_THE_LOOKOUT
+  :: searching == 0 && queued > 0 && ANY_IDLE && lookout == HARD -> wake_idle(who)
 #else
-  skip
+  :: searching == 0 && queued > 0 && ANY_IDLE && !LOOKED_AFTER -> wake_idle(who)
 #endif
+  :: else
+  fi
+}
+
+inline close_slot() {
+  if
+#ifndef FORGETS_THE_SLOT
+  :: FILLED -> queue ! slot; queued++
+#endif
+  :: else
+  fi;
+  slot = SHUT
 }
 
 // In one step with what made `me` stop.
 inline stop_searching(me, other) {
   if :: searches[me] -> searches[me] = false; searching-- :: else fi;
-  if :: searching == 0 && queued > 0 && ANY_IDLE -> wake_idle(other) :: else fi
+  see_to_queue(other)
 }
 
 inline refuse_queue() {
@@ -151,11 +187,6 @@ inline count_worker(start, from) {
   fi;
   if :: from < HARD -> rests[from] = false :: else fi;
   assert(threads + ending + RESTING <= HARD)
-}
-
-// Without the lock.
-inline wake_rested(from) {
-  if :: from < HARD -> atomic { assert(alive[from]); assert(!token[from]); token[from] = true } :: else fi
 }
 
 inline uncount_worker(start, from) {
@@ -205,26 +236,26 @@ inline submit(what) {
   bool start, failed;
   byte chosen = HARD, from = HARD;
   byte kind;
+  // Without the lock where the slot is open.
   atomic {
     start = false;
     submitted++;
     if
-    :: closed -> turned_away++; if :: what == CHILD -> children_done++ :: else fi
-    :: else ->
+    :: slot == OPEN -> assert(!closed && queued == 0); slot = what
+    :: slot != OPEN && closed -> turned_away++; if :: what == CHILD -> children_done++ :: else fi
+    :: slot != OPEN && !closed ->
        queue ! what; queued++;
+       see_to_queue(chosen);
        if
-       :: queued - 1 < SERVERS -> if :: searching == 0 -> wake_idle(chosen) :: else fi
-       :: else ->
-          if
-          :: MAY_GROW -> count_worker(start, from)
-          :: else -> offer(what)
-          fi
+       :: queued - 1 < SERVERS
+       :: queued - 1 >= SERVERS && MAY_GROW -> count_worker(start, from)
+       :: queued - 1 >= SERVERS && !MAY_GROW -> offer(what)
        fi;
        assert(SOMEBODY_COMES)
     fi
   };
-  if :: chosen < HARD -> unpark_late(chosen) :: else fi;
-  wake_rested(from);
+  unpark(chosen);
+  unpark(from);
   if
   :: start ->
      start_counted(failed);
@@ -274,7 +305,7 @@ inline start_wanted() {
 
 inline add_wanted_worker() {
   atomic { from = HARD; if :: WANTS_WORKER -> count_worker(start, from) :: else -> start = false fi };
-  wake_rested(from);
+  unpark(from);
   if :: start -> start_wanted() :: else fi
 }
 
@@ -286,15 +317,14 @@ next:
   atomic {
     if
     :: threads - blocked > SOFT ->
+       if :: !closed -> threads--; rests[me] = true :: else fi;
 #ifdef SURPLUS_TELLS_NOBODY
        if :: searches[me] -> searches[me] = false; searching-- :: else fi;
 #else
        stop_searching(me, other);
 #endif
-       if
-       :: closed -> goto leave
-       :: !closed -> threads--; rests[me] = true; goto rest
-       fi
+       assert(SOMEBODY_COMES);
+       if :: rests[me] -> goto rest :: else -> goto leave fi
     :: else
     fi;
     if
@@ -310,43 +340,59 @@ next:
     :: queued == 0 && closed -> stop_searching(me, other); goto leave
     :: queued == 0 && !closed && !spinning ->
        spinning = true;
+       slot = OPEN;
        if :: !searches[me] -> searches[me] = true; searching++ :: else fi
     :: queued == 0 && !closed && spinning ->
        if :: searches[me] -> searches[me] = false; searching-- :: else fi;
        idle[me] = true;
+       if :: lookout == HARD && AT_WORK -> lookout = me :: skip fi;
        goto sleep
     fi
   };
   // Spins for as long as it likes.
   atomic {
     spinning = false;
+    close_slot();
 #ifndef SPINNER_SLEEPS_AT_ONCE
     if
     :: queued > 0 || closed -> goto next
-    :: queued == 0 && !closed -> goto next     // it was called, and comes too late
     :: queued == 0 && !closed
     fi;
 #endif
     searches[me] = false;
     searching--;
-    idle[me] = true
+    idle[me] = true;
+    if :: lookout == HARD && AT_WORK -> lookout = me :: skip fi
   };
 sleep:
 end_sleep:
   if
   :: atomic { token[me] -> token[me] = false; woken = true }
-  :: atomic { !token[me] && idle_timeouts > 0 -> idle_timeouts--; woken = false }
+  :: atomic { !token[me] && (lookout == me || idle_timeouts > 0) ->
+              if :: lookout != me -> idle_timeouts-- :: else fi; woken = false }
   fi;
   atomic {
     if
+    :: !idle[me] -> if :: lookout == me -> lookout = HARD :: else fi;
 #ifdef LEAVES_A_WAKE
-    :: !idle[me] -> goto next
+       goto next
 #else
-    :: !idle[me] -> if :: !woken -> assert(token[me]); token[me] = false :: else fi; goto next
+       if :: woken -> goto next :: else -> goto chosen fi
 #endif
-    :: idle[me] && woken && !closed -> goto sleep
-    :: idle[me] && woken && closed -> idle[me] = false; goto next
-    :: idle[me] && !woken ->
+    :: idle[me] && lookout == me ->
+       assert(!woken);
+       if
+       :: served -> served = false; goto sleep   // the others cope
+       :: true -> served = false; lookout = HARD;
+#ifdef LOOKS_AWAY
+          assert(SOMEBODY_COMES);
+          goto sleep
+#else
+          if :: queued == 0 -> goto sleep :: else -> idle[me] = false; goto next fi
+#endif
+       fi
+    :: idle[me] && lookout != me ->
+       assert(!woken);
        idle[me] = false;
 #ifndef LATE_SLEEPER_LEAVES
        if :: queued > 0 -> goto next :: else fi;
@@ -355,8 +401,11 @@ end_sleep:
        goto leave
     fi
   };
+chosen:
+  // At the last moment: the wake is on its way.
+  atomic { token[me] -> token[me] = false; goto next };
 rest:
-  if :: other < HARD -> unpark_late(other); other = HARD :: else fi;
+  unpark(other);
 end_resting:
   if
   :: atomic { token[me] -> token[me] = false; woken = true }
@@ -375,10 +424,9 @@ end_resting:
     :: rests[me] -> assert(!woken); rests[me] = false; ending++; rested = true; goto leave
     fi
   };
-  // Taken at the last moment: the wake is on its way.
-  atomic { token[me] -> token[me] = false; goto next };
+  goto chosen;
 take:
-  if :: other < HARD -> unpark_late(other) :: else fi;
+  unpark(other);
   if
   :: kind == PARENT ->
      byte rounds = CHILDREN;
@@ -387,7 +435,14 @@ take:
         // Its child comes from the loop, before it blocks or afterwards.
         rounds--;
         run child();
-        atomic { blocked++ };
+        atomic {
+          blocked++;
+#ifndef BLOCKS_UNSEEN
+          if :: searching == 0 && queued > 0 && ANY_IDLE -> wake_idle(other) :: else fi;
+#endif
+          assert(SOMEBODY_COMES)
+        };
+        unpark(other);
 #ifndef NO_COMPENSATION
         add_wanted_worker();
 #endif
@@ -402,9 +457,9 @@ take:
   :: kind == CHILD || kind == OFFERED -> atomic { children_done++ }
   :: kind == SINGLE || kind == PATIENT
   fi;
-  atomic { ran++; goto next };
+  atomic { ran++; served = true; goto next };
 leave:
-  if :: other < HARD -> unpark_late(other) :: else fi;
+  unpark(other);
   // on_thread_stop runs here, without the lock.
   skip;
 #ifdef COUNTS_OUT_FIRST
@@ -422,7 +477,7 @@ leave:
 #endif
   };
 #ifndef LEAVES_WITHOUT_LOOKING
-  wake_rested(from);
+  unpark(from);
 #endif
   if :: start -> start_wanted() :: else fi
 #endif
@@ -436,6 +491,9 @@ active [SINGLES] proctype single() { submit(SINGLE) }
 active proctype shutdown() {
   atomic {
     closed = true;
+#ifndef KEEPS_THE_SLOT
+    close_slot();
+#endif
     do
     :: idle[0] -> idle[0] = false; token[0] = true
     :: idle[1] -> idle[1] = false; token[1] = true
@@ -455,7 +513,7 @@ active proctype shutdown() {
 
 active proctype at_rest() {
   timeout;
-  assert(queued == 0);
+  assert(queued == 0 && !FILLED);
   assert(blocked == 0);
   assert(threads <= SOFT);
 #ifndef START_FAILS
