@@ -51,9 +51,9 @@ private:
 // Of slot_: open for everybody.
 constexpr work_slot::key anybody = 2;
 
-// A lookout lets the others get on with it if a call takes less than two microseconds of theirs.
+// A lookout lets the others get on with it while they take a call in less than this, each of them.
+constexpr std::chrono::microseconds short_call{2};
 constexpr std::chrono::microseconds lookout_period{100};
-constexpr std::uint64_t many_in_a_period = 50;
 
 }  // namespace
 
@@ -268,11 +268,14 @@ work* worker_pool_core::next(pool_worker& self, pool_lock& lock) {
       stop_searching(self, lock);
       return nullptr;
     }
+    // Who has been handed an item may have lost its CPU since.
+    if (slot_.is_filled()) close_slot();
     while (!queue_.empty()) {
       work* item = &queue_.front();
       queue_.pop_front();
       item->in_pool_.store(false, std::memory_order_relaxed);
       if (item->try_claim()) {
+        ++taken_;
         stop_searching(self, lock);
         return item;
       }
@@ -327,23 +330,25 @@ bool worker_pool_core::wait_for_work(pool_worker& self, pool_lock& lock) {
     slot_.open(anybody);
     lock.unlock();
     const bool handed = short_wait_([this] { return slot_.open_for() != anybody; });
-    const bool gathered = handed && lets_gather() && short_gather_([this] {
+    const bool gathered = handed && lets_wait() && short_gather_([this] {
                             return called_.exchange(false, std::memory_order_relaxed);
                           });
     lock.lock();
     spinning_ = false;
     close_slot();
     if (gathered) short_gather_.learn(queue_.size());
-    if (!queue_.empty() || closed_) return true;
+    // Handed something, and nothing is there: another one has it. Look out for the next.
+    if (handed || !queue_.empty() || closed_) return true;
   }
   if (std::exchange(self.searching_, false)) --searching_;
   idle_.push_front(self);
   bool looks_out = begin_lookout();
   for (;;) {
-    const std::uint64_t completed_before = completed_;
+    const auto since = parker::clock::now();
+    const std::uint64_t taken_before = taken_;
     lock.unlock();
-    const bool woken = self.parker_.park_until(
-        parker::clock::now() + (looks_out ? lookout_period : options_.idle_timeout));
+    const bool woken =
+        self.parker_.park_until(since + (looks_out ? lookout_period : options_.idle_timeout));
     lock.lock();
     if (!self.idle_hook_.is_linked()) {
       if (looks_out) lookout_ = false;
@@ -356,11 +361,8 @@ bool worker_pool_core::wait_for_work(pool_worker& self, pool_lock& lock) {
       return true;
     }
     if (looks_out) {
-      looks_out = completed_ - completed_before >= many_in_a_period;
-      looks_out_.learn(looks_out);
-      if (looks_out) continue;
-      lookout_ = false;
-      if (queue_.empty()) continue;
+      looks_out = goes_on_looking_out(taken_ - taken_before, parker::clock::now() - since);
+      if (looks_out || queue_.empty()) continue;
     }
     idle_.erase(idle_.iterator_to(self));
     // Somebody may have been relied upon to wake this one.
@@ -371,13 +373,22 @@ bool worker_pool_core::wait_for_work(pool_worker& self, pool_lock& lock) {
 // To be asked by one that stands in idle_. Where nobody else is at work nothing is going to be queued
 // behind somebody's back.
 bool worker_pool_core::begin_lookout() noexcept {
-  if (lookout_ || !is_at_work() || !looks_out_.now()) return false;
-  return lookout_ = true;
+  if (lookout_ || !lets_wait() || at_work() == 0 || !looks_out_.now()) return false;
+  lookout_ = true;
+  return true;
+}
+
+// So many items have been taken out of the queue meanwhile, and what is left will be in that time.
+bool worker_pool_core::goes_on_looking_out(std::uint64_t taken,
+                                           parker::clock::duration meanwhile) noexcept {
+  const std::size_t hands = std::max<std::size_t>(at_work(), 1);
+  lookout_ = taken * short_call >= meanwhile * hands && queue_.size() <= taken;
+  looks_out_.learn(lookout_);
+  return lookout_;
 }
 
 void worker_pool_core::remove(work& item) noexcept {
-  // It was true before anybody could have claimed the item; who takes it out meanwhile lets go of
-  // it.
+  // False also while it stands in the slot: whoever takes it finds it claimed, and lets go of it.
   if (!item.in_pool_.load(std::memory_order_relaxed)) return;
   {
     const std::lock_guard lock(mutex_);

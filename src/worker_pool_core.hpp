@@ -5,21 +5,24 @@
 // mutex_ guards everything but the counters that say so; it is never held over a callable, a hook
 // or the start of a thread. Workers that find nothing stand in idle_, the latest on top, each on
 // its own parker. A submit wakes at most one of them, and none while another one is on its way:
-// where there is work and somebody idle, somebody searches, and who has found an item wakes the
-// next if there is more. A worker that is blocked in a bridge does not count against the soft
+// where there is work and somebody idle, somebody searches, or looks out as below; and who has found
+// an item wakes the next if there is more. A worker that is blocked in a bridge does not count against the soft
 // limit: one more thread may be started in its place, up to the hard limit. When it goes on it
 // waits for nobody; the surplus leaves when it next looks for work.
 //
 // One of the workers that find nothing waits awake for a while, with slot_ open: who submits then
-// hands it the item there, and does not touch mutex_. It opens and closes the slot with mutex_ held,
-// so with that held a slot that is not open stays so. What it finds there it queues in front, before
-// it looks at the queue: there is one way to take an item. While the slot is open the queue is empty.
+// hands it the item there, and does not touch mutex_. It opens the slot with mutex_ held, and whoever
+// looks for work closes a filled one likewise, so with mutex_ held a slot that is not open stays so.
+// What is found there is queued in front, before anything is taken from the queue: there is one way to
+// take an item. While the slot is open the queue is empty.
 //
 // A wake costs more than many a call. Where calls have been short, one of those that are idle is on the
-// lookout: nobody wakes the idle then. It wakes by itself every now and then, and joins in where the
-// others do not cope, be it that a callable blocks.
+// lookout: nobody wakes the idle then, while others are at work. It wakes by itself every now and then,
+// and joins in where the others do not cope, be it that their callables take longer, or block. So an
+// item waits for two of its looks at the most, where without it somebody would have been woken. A worker
+// that blocks in a bridge sees to the queue itself.
 //
-// Who is to be woken is chosen with mutex_ held, and woken after that has been let go, or it would run
+// Who is to be woken is chosen with mutex_ held, and woken once that has been let go, or it would run
 // into it. So whoever was taken out of idle_ or resting_ waits for that one wake, also if its time was
 // over at the same moment, and no wake may be left over from before.
 //
@@ -154,8 +157,9 @@ private:
     return options_.soft_limit == std::numeric_limits<unsigned>::max();
   }
 
-  /// What gathers would count against a limit of the queue.
-  bool lets_gather() const noexcept { return options_.queue_limit == no_limit; }
+  /// Items may wait a moment although somebody is free: it does not count against a limit of the queue,
+  /// and none was promised a thread at once.
+  bool lets_wait() const noexcept { return options_.queue_limit == no_limit && !is_unlimited(); }
 
   // With mutex_ held.
   /// Who comes for what is queued, or will if it is woken.
@@ -188,14 +192,16 @@ private:
   bool rest(pool_worker& self, pool_lock& lock);
   bool wait_for_work(pool_worker& self, pool_lock& lock);
   bool begin_lookout() noexcept;
+  bool goes_on_looking_out(std::uint64_t taken, parker::clock::duration meanwhile) noexcept;
   void stop_searching(pool_worker& self, pool_lock& lock) noexcept;
-  /// Where nobody looks for what is queued and somebody is idle.
+  /// Wakes one that is idle, where somebody has to look for what is queued and nobody does.
   void see_to_queue(pool_lock& lock) noexcept {
-    if (searching_ != 0 || queue_.empty() || (lookout_ && is_at_work())) return;
-    wake_idle_worker(lock);
+    if (searching_ == 0 && !queue_.empty() && !is_looked_after()) wake_idle_worker(lock);
   }
-  /// Some worker is neither idle nor blocked.
-  bool is_at_work() const noexcept { return threads_ > blocked_ + idle_.size(); }
+  /// Workers that are neither idle nor blocked.
+  std::size_t at_work() const noexcept { return threads_ - blocked_ - idle_.size(); }
+  /// While others are at work one that is idle looks whether they cope.
+  bool is_looked_after() const noexcept { return lookout_ && at_work() != 0; }
   void no_thread_for(work& item, std::exception_ptr why);
   static error closed_error(std::source_location where);
   void refuse_queue(pool_lock& lock, std::exception_ptr why) noexcept;
@@ -233,6 +239,7 @@ private:
   std::size_t blocked_ = 0;    // of threads_, blocked in a bridge
   std::size_t searching_ = 0;  // of them, spinning or woken: about to look at the queue
   bool lookout_ = false;       // one of those that are idle is on the lookout
+  std::uint64_t taken_ = 0;    // out of the queue, by workers
   std::uint64_t completed_ = 0;
   learned_habit looks_out_;    // mutex_
   short_wait short_wait_;      // whoever has set spinning_

@@ -11,7 +11,8 @@
 //! mirrors src/worker_pool_core.cpp worker_pool_core::count_worker worker_pool_core::uncount_worker worker_pool_core::rest
 //! mirrors src/worker_pool_core.cpp worker_pool_core::take_resting worker_pool_core::no_thread_for
 //! mirrors src/worker_pool_core.cpp worker_pool_core::close_slot worker_pool_core::begin_lookout
-//! mirrors src/worker_pool_core.hpp free_workers see_to_queue is_at_work
+//! mirrors src/worker_pool_core.cpp worker_pool_core::goes_on_looking_out
+//! mirrors src/worker_pool_core.hpp free_workers see_to_queue at_work is_looked_after
 //! mirrors src/work_slot.hpp open put close is_filled
 //! mirrors src/pool_lock.hpp wakes unlock
 //! mirrors src/worker_pool_shutdown.cpp worker_pool_core::shutdown worker_pool_core::refuse_hopeless
@@ -25,8 +26,8 @@
 // shutdown() without a deadline lets all that is queued run, and returns.
 //
 // What happens under mutex_ is one step, and who was chosen there is woken in a later one. The parker is taken to be what
-// parker.pml shows it is: a token. A lookout's look comes at any time; that others cope is any choice where they have ended
-// a call since the last one.
+// parker.pml shows it is: a token. A lookout's look comes at any time; that others cope is any choice where they have taken
+// an item since the last one.
 //
 //! check
 //! check  SOFT=2 TWICE
@@ -90,7 +91,7 @@ byte threads, blocked, searching, ending;
 bool closed, spinning;
 byte slot = SHUT;           // or open, or what was handed over
 byte lookout = HARD;        // who is on it; HARD: nobody
-bool served;                // a call has ended since the lookout's last look
+bool served;                // an item has been taken since the lookout's last look
 bool idle[HARD], rests[HARD], searches[HARD], token[HARD], alive[HARD];
 byte submitted, ran, refused, turned_away;
 byte children_done;         // run or refused: their parent goes on
@@ -327,6 +328,7 @@ next:
        if :: rests[me] -> goto rest :: else -> goto leave fi
     :: else
     fi;
+    if :: FILLED -> close_slot() :: else fi;
     if
     :: queued > 0 ->
        queue ? kind; queued--;
@@ -335,6 +337,7 @@ next:
 #else
        stop_searching(me, other);
 #endif
+       served = true;
        assert(SOMEBODY_COMES);
        goto take
     :: queued == 0 && closed -> stop_searching(me, other); goto leave
@@ -356,6 +359,7 @@ next:
 #ifndef SPINNER_SLEEPS_AT_ONCE
     if
     :: queued > 0 || closed -> goto next
+    :: queued == 0 && !closed -> goto next     // another one has what it was handed
     :: queued == 0 && !closed
     fi;
 #endif
@@ -457,7 +461,7 @@ take:
   :: kind == CHILD || kind == OFFERED -> atomic { children_done++ }
   :: kind == SINGLE || kind == PATIENT
   fi;
-  atomic { ran++; served = true; goto next };
+  atomic { ran++; goto next };
 leave:
   unpark(other);
   // on_thread_stop runs here, without the lock.

@@ -55,7 +55,7 @@ private:
   hook pool_hook_;                // the pool's mutex
   const std::source_location where_;
   std::int64_t queued_at_ =
-      0;            // the mutex of the pool, or else the lane; nanoseconds of the coarse clock
+      0;            // set before it is queued, then constant; nanoseconds of the coarse clock
   hook lane_hook_;  // the lane's mutex; or, among a loop's own offers, its driver
 };
 
