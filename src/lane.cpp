@@ -42,7 +42,7 @@ lane::queue& lane::queue_at(place where) noexcept {
 
 void lane::put(place where, work& item) noexcept {
   if (where != place::offers)
-    item.queued_at_ = coarse_now();  // an offer stands in its pool's queue, whose mutex guards that
+    item.queued_at_ = coarse_now();  // an offer has it from its pool
   item.lane_queue_ = static_cast<unsigned char>(where);
   intrusive_ptr_add_ref(&item);
   queue_at(where).push_back(item);

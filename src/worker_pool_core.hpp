@@ -18,9 +18,9 @@
 //
 // A wake costs more than many a call. Where calls have been short, one of those that are idle is on the
 // lookout: nobody wakes the idle then, while others are at work. It wakes by itself every now and then,
-// and joins in where the others do not cope, be it that their callables take longer, or block. So an
-// item waits for two of its looks at the most, where without it somebody would have been woken. A worker
-// that blocks in a bridge sees to the queue itself.
+// and joins in where the others do not cope, be it that their callables take longer, or block. Items are
+// taken in their order, so each waits for a few of its looks at the most. A worker that blocks in a
+// bridge sees to the queue itself.
 //
 // Who is to be woken is chosen with mutex_ held, and woken once that has been let go, or it would run
 // into it. So whoever was taken out of idle_ or resting_ waits for that one wake, also if its time was
@@ -176,6 +176,19 @@ private:
   /// Queues what was handed over, in front, and lets nobody hand over more.
   void close_slot() noexcept;
   bool wake_idle_worker(pool_lock& lock) noexcept;
+  /// Wakes one that is idle, where somebody has to look for what is queued and nobody does.
+  void see_to_queue(pool_lock& lock) noexcept {
+    if (searching_ == 0 && !queue_.empty() && !is_looked_after()) wake_idle_worker(lock);
+  }
+  /// Workers that are neither idle nor blocked.
+  std::size_t at_work() const noexcept {
+    const std::size_t others = blocked_ + idle_.size();
+    return threads_ > others ? threads_ - others : 0;
+  }
+  /// While others are at work one that is idle looks whether they cope.
+  bool is_looked_after() const noexcept { return lookout_ && at_work() != 0; }
+  bool begin_lookout() noexcept;
+  bool goes_on_looking_out(std::uint64_t taken, parker::clock::duration meanwhile) noexcept;
   /// One more worker counts from now on, for add_counted_worker(). Null: a thread has to be started
   /// for it; else the one that comes has rested.
   pool_worker* count_worker() noexcept;
@@ -191,17 +204,11 @@ private:
   work* next(pool_worker& self, pool_lock& lock);
   bool rest(pool_worker& self, pool_lock& lock);
   bool wait_for_work(pool_worker& self, pool_lock& lock);
-  bool begin_lookout() noexcept;
-  bool goes_on_looking_out(std::uint64_t taken, parker::clock::duration meanwhile) noexcept;
+  /// Each is true where it is to look again.
+  bool wait_awake(pool_worker& self, pool_lock& lock) noexcept;
+  bool wait_asleep(pool_worker& self, pool_lock& lock) noexcept;
+  static void await_wake(pool_worker& self, pool_lock& lock) noexcept;
   void stop_searching(pool_worker& self, pool_lock& lock) noexcept;
-  /// Wakes one that is idle, where somebody has to look for what is queued and nobody does.
-  void see_to_queue(pool_lock& lock) noexcept {
-    if (searching_ == 0 && !queue_.empty() && !is_looked_after()) wake_idle_worker(lock);
-  }
-  /// Workers that are neither idle nor blocked.
-  std::size_t at_work() const noexcept { return threads_ - blocked_ - idle_.size(); }
-  /// While others are at work one that is idle looks whether they cope.
-  bool is_looked_after() const noexcept { return lookout_ && at_work() != 0; }
   void no_thread_for(work& item, std::exception_ptr why);
   static error closed_error(std::source_location where);
   void refuse_queue(pool_lock& lock, std::exception_ptr why) noexcept;
@@ -217,6 +224,7 @@ private:
   std::condition_variable_any all_left_;
   // Far from mutex_, or who waits awake would take its line away from who queues. called_: something
   // was queued while somebody gathers, who reads this; any thread writes, after mutex_ was let go.
+  static constexpr work_slot::key anybody = 2;  // for whom slot_ is open
   work_slot slot_;
   std::atomic<bool> called_{false};
   idle_stack resting_;  // workers that have left and may come back

@@ -15,6 +15,7 @@
 #include <boost/asio/use_future.hpp>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <csignal>
 #include <future>
 #include <latch>
@@ -228,6 +229,49 @@ TEST_CASE("a thread that no worker has come back to for idle_timeout ends") {
     CHECK(small.starts == 3 * round);
     CHECK(small.stops == 3 * round);
   }
+}
+
+TEST_CASE("a thread that has rested in vain counts as no blocked worker while its hook blocks") {
+  std::latch both_blocked(2);
+  std::atomic<int> stops{0};
+  std::atomic<std::size_t> blocked{0};
+  worker_pool* observed = nullptr;
+  {
+    worker_pool_options options{
+        .soft_limit = 1, .hard_limit = 3, .idle_timeout = std::chrono::milliseconds(5)};
+    options.on_thread_stop = [&] {
+      if (++stops > 2) return;  // of the one that was no surplus
+      const bothworlds::blocking_region region;
+      both_blocked.arrive_and_wait();
+      blocked = std::max<std::size_t>(blocked, observed->stats().blocked_in_bridge);
+    };
+    worker_pool pool(options);
+    observed = &pool;
+    std::latch all_running(3);
+    gate stays;
+    const auto block = [&](bool last) {
+      {
+        const bothworlds::blocking_region region;
+        all_running.arrive_and_wait();
+      }
+      // While this one is at work the surplus leaves.
+      if (last) stays.wait();
+    };
+    run_async_root([&]() -> awaitable<void> {
+      const auto executor = co_await asio::this_coro::executor;
+      const auto call = sync_to_async(block, {.pool = &pool});
+      const child_task first(executor, [&] { return call(false); });
+      const child_task second(executor, [&] { return call(false); });
+      const child_task third(executor, [&] { return call(true); });
+      co_await comes_true_on_loop([&] { return stops == 2; });
+      stays.open();
+      co_await first.join();
+      co_await second.join();
+      co_await third.join();
+    });
+  }
+  CHECK(blocked == 0);
+  CHECK(stops == 3);
 }
 
 TEST_CASE("calls that come while workers leave are not lost") {

@@ -4,14 +4,16 @@
 // leaves, and whose thread rests then and may come back as a worker; the slot in which who spins is handed an item without
 // the mutex; and who is on the lookout, so that nobody has to be woken for calls that are short.
 //
-//! mirrors src/worker_pool_core.cpp worker_pool_core::submit worker_pool_core::next worker_pool_core::wait_for_work
+//! mirrors src/worker_pool_core.cpp worker_pool_core::submit worker_pool_core::no_thread_for
 //! mirrors src/worker_pool_core.cpp worker_pool_core::work_loop worker_pool_core::worker_blocks
-//! mirrors src/worker_pool_core.cpp worker_pool_core::wake_idle_worker pool_worker::blocks pool_worker::resumes
-//! mirrors src/worker_pool_core.cpp worker_pool_core::stop_searching worker_pool_core::wants_worker
-//! mirrors src/worker_pool_core.cpp worker_pool_core::count_worker worker_pool_core::uncount_worker worker_pool_core::rest
-//! mirrors src/worker_pool_core.cpp worker_pool_core::take_resting worker_pool_core::no_thread_for
-//! mirrors src/worker_pool_core.cpp worker_pool_core::close_slot worker_pool_core::begin_lookout
-//! mirrors src/worker_pool_core.cpp worker_pool_core::goes_on_looking_out
+//! mirrors src/worker_pool_core.cpp worker_pool_core::wants_worker worker_pool_core::take_resting
+//! mirrors src/worker_pool_core.cpp worker_pool_core::count_worker worker_pool_core::uncount_worker
+//! mirrors src/worker_pool_core.cpp pool_worker::blocks pool_worker::resumes
+//! mirrors src/worker_pool_search.cpp worker_pool_core::next worker_pool_core::rest worker_pool_core::stop_searching
+//! mirrors src/worker_pool_search.cpp worker_pool_core::wait_for_work worker_pool_core::wait_awake
+//! mirrors src/worker_pool_search.cpp worker_pool_core::wait_asleep worker_pool_core::await_wake
+//! mirrors src/worker_pool_search.cpp worker_pool_core::close_slot worker_pool_core::wake_idle_worker
+//! mirrors src/worker_pool_search.cpp worker_pool_core::begin_lookout worker_pool_core::goes_on_looking_out
 //! mirrors src/worker_pool_core.hpp free_workers see_to_queue at_work is_looked_after
 //! mirrors src/work_slot.hpp open put close is_filled
 //! mirrors src/pool_lock.hpp wakes unlock
@@ -248,7 +250,7 @@ inline submit(what) {
        queue ! what; queued++;
        see_to_queue(chosen);
        if
-       :: queued - 1 < SERVERS
+       :: queued - 1 < SERVERS -> if :: LOOKED_AFTER -> offer(what) :: else fi
        :: queued - 1 >= SERVERS && MAY_GROW -> count_worker(start, from)
        :: queued - 1 >= SERVERS && !MAY_GROW -> offer(what)
        fi;
@@ -385,8 +387,9 @@ end_sleep:
 #endif
     :: idle[me] && lookout == me ->
        assert(!woken);
+       if :: FILLED -> close_slot() :: else fi;
        if
-       :: served -> served = false; goto sleep   // the others cope
+       :: served && AT_WORK -> served = false; goto sleep   // the others cope
        :: true -> served = false; lookout = HARD;
 #ifdef LOOKS_AWAY
           assert(SOMEBODY_COMES);
