@@ -20,7 +20,7 @@ namespace {
 double allocations(bench::subject& subject, const bench::entry& what, std::size_t rounds) {
   subject.run(what.warm_rounds + 2 * rounds);
   std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
-  for (int time = 0; time < 3; ++time) {
+  for (int time = 0; time < 3 && least != 0; ++time) {
     const std::uint64_t before = bench::heap_allocations();
     subject.run(rounds);
     least = std::min(least, bench::heap_allocations() - before);
