@@ -214,8 +214,6 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
     self.running_ = nullptr;
     ++completed_;
   }
-  // One that has rested is counted no more, and may not count as blocked in there.
-  if (!self.all_hook_.is_linked()) this_thread_state().worker = nullptr;
   lock.unlock();
   call_hook(options_.on_thread_stop, "worker_pool_options::on_thread_stop");
   this_thread_state().worker = nullptr;

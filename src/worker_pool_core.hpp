@@ -6,9 +6,9 @@
 // or the start of a thread. Workers that find nothing stand in idle_, the latest on top, each on
 // its own parker. A submit wakes at most one of them, and none while another one is on its way:
 // where there is work and somebody idle, somebody searches, or looks out as below; and who has found
-// an item wakes the next if there is more. A worker that is blocked in a bridge does not count against the soft
-// limit: one more thread may be started in its place, up to the hard limit. When it goes on it
-// waits for nobody; the surplus leaves when it next looks for work.
+// an item wakes the next if there is more. A worker that is blocked in a bridge does not count
+// against the soft limit: one more thread may be started in its place, up to the hard limit. When it
+// goes on it waits for nobody; the surplus leaves when it next looks for work.
 //
 // One of the workers that find nothing waits awake for a while, with slot_ open: who submits then
 // hands it the item there, and does not touch mutex_. It opens the slot with mutex_ held, and whoever
@@ -175,11 +175,16 @@ private:
   std::vector<leftover> list_unfinished() const;
   /// Queues what was handed over, in front, and lets nobody hand over more.
   void close_slot() noexcept;
+  /// The same, but a slot that is still open stays so.
+  void queue_handed() noexcept {
+    if (slot_.is_filled()) close_slot();
+  }
   bool wake_idle_worker(pool_lock& lock) noexcept;
   /// Wakes one that is idle, where somebody has to look for what is queued and nobody does.
   void see_to_queue(pool_lock& lock) noexcept {
     if (searching_ == 0 && !queue_.empty() && !is_looked_after()) wake_idle_worker(lock);
   }
+  void stop_searching(pool_worker& self, pool_lock& lock) noexcept;
   /// Workers that are neither idle nor blocked.
   std::size_t at_work() const noexcept {
     const std::size_t others = blocked_ + idle_.size();
@@ -196,7 +201,7 @@ private:
   /// Takes back what was counted for a thread that could not be started.
   void uncount_worker() noexcept;
 
-  // Without mutex_.
+  // Without mutex_; those that are given its lock hold it, and let it go meanwhile.
   void worker_blocks() noexcept;
   void start_worker();
   void add_counted_worker(pool_worker* rested) noexcept;
@@ -208,7 +213,6 @@ private:
   bool wait_awake(pool_worker& self, pool_lock& lock) noexcept;
   bool wait_asleep(pool_worker& self, pool_lock& lock) noexcept;
   static void await_wake(pool_worker& self, pool_lock& lock) noexcept;
-  void stop_searching(pool_worker& self, pool_lock& lock) noexcept;
   void no_thread_for(work& item, std::exception_ptr why);
   static error closed_error(std::source_location where);
   void refuse_queue(pool_lock& lock, std::exception_ptr why) noexcept;

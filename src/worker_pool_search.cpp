@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // How the workers of a pool look for work and wait for it, and who of them is woken.
+#include "thread_state.hpp"
 #include "worker_pool_core.hpp"
 
 #include <chrono>
@@ -41,7 +42,7 @@ work* worker_pool_core::next(pool_worker& self, pool_lock& lock) {
       return nullptr;
     }
     // Who has been handed an item may have lost its CPU since.
-    if (slot_.is_filled()) close_slot();
+    queue_handed();
     while (!queue_.empty()) {
       work* item = &queue_.front();
       queue_.pop_front();
@@ -77,6 +78,7 @@ bool worker_pool_core::rest(pool_worker& self, pool_lock& lock) {
   if (self.idle_hook_.is_linked()) {
     resting_.erase(resting_.iterator_to(self));
     ++ending_;
+    this_thread_state().worker = nullptr;  // nor does it count as blocked in its last hook
     return false;
   }
   if (!woken) await_wake(self, lock);
@@ -129,7 +131,7 @@ bool worker_pool_core::wait_asleep(pool_worker& self, pool_lock& lock) noexcept 
       return true;
     }
     if (looks_out) {
-      if (slot_.is_filled()) close_slot();
+      queue_handed();
       looks_out = goes_on_looking_out(taken_ - taken_before, parker::clock::now() - since);
       if (looks_out || queue_.empty()) continue;
     }

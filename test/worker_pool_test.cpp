@@ -15,7 +15,6 @@
 #include <boost/asio/use_future.hpp>
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <csignal>
 #include <future>
 #include <latch>
@@ -102,21 +101,30 @@ TEST_CASE("calls that find an idle worker use it, and start no other") {
   CHECK(pool.stats().threads == 1);
 }
 
+namespace {
+
+/// Ends only if the second call does not wait for the worker of the first.
+awaitable<void> call_what_blocks_and_what_ends_that(worker_pool& pool) {
+  const auto executor = co_await asio::this_coro::executor;
+  gate opened;
+  const auto blocks = sync_to_async([&] { opened.wait(); }, {.pool = &pool});
+  const auto opens = sync_to_async([&] { opened.open(); }, {.pool = &pool});
+  const child_task first(executor, [&] { return blocks(); });
+  const child_task second(executor, [&] { return opens(); });
+  co_await first.join();
+  co_await second.join();
+}
+
+}  // namespace
+
 TEST_CASE("a worker that has been handed a call is not free for the next one") {
   for (int round = 0; round < 300; ++round) {
     worker_pool pool(worker_pool_options{.soft_limit = 2});
     run_async_root([&]() -> awaitable<void> {
-      const auto executor = co_await asio::this_coro::executor;
       // Now there is one worker, and it looks for more.
       const auto brief = sync_to_async([] {}, {.pool = &pool});
       co_await brief();
-      gate opened;
-      const auto blocks = sync_to_async([&] { opened.wait(); }, {.pool = &pool});
-      const auto opens = sync_to_async([&] { opened.open(); }, {.pool = &pool});
-      const child_task first(executor, [&] { return blocks(); });
-      const child_task second(executor, [&] { return opens(); });
-      co_await first.join();
-      co_await second.join();
+      co_await call_what_blocks_and_what_ends_that(pool);
     });
   }
 }
@@ -135,13 +143,7 @@ TEST_CASE("a callable that blocks amid short ones does not hold up those that co
       for (int i = 0; i < 20; ++i) storm.emplace_back(executor, many);
       for (const child_task& each : storm) co_await each.join();
 
-      gate opened;
-      const auto blocks = sync_to_async([&] { opened.wait(); }, {.pool = &pool});
-      const auto opens = sync_to_async([&] { opened.open(); }, {.pool = &pool});
-      const child_task first(executor, [&] { return blocks(); });
-      const child_task second(executor, [&] { return opens(); });
-      co_await first.join();
-      co_await second.join();
+      co_await call_what_blocks_and_what_ends_that(pool);
     });
 }
 
@@ -243,7 +245,7 @@ TEST_CASE("a thread that has rested in vain counts as no blocked worker while it
       if (++stops > 2) return;  // of the one that was no surplus
       const bothworlds::blocking_region region;
       both_blocked.arrive_and_wait();
-      blocked = std::max<std::size_t>(blocked, observed->stats().blocked_in_bridge);
+      blocked += observed->stats().blocked_in_bridge;
     };
     worker_pool pool(options);
     observed = &pool;
