@@ -101,31 +101,22 @@ TEST_CASE("calls that find an idle worker use it, and start no other") {
   CHECK(pool.stats().threads == 1);
 }
 
-namespace {
-
-/// Ends only if the second call does not wait for the worker of the first.
-awaitable<void> call_what_blocks_and_what_ends_that(worker_pool& pool) {
-  const auto executor = co_await asio::this_coro::executor;
-  gate opened;
-  const auto blocks = sync_to_async([&] { opened.wait(); }, {.pool = &pool});
-  const auto opens = sync_to_async([&] { opened.open(); }, {.pool = &pool});
-  const child_task first(executor, [&] { return blocks(); });
-  const child_task second(executor, [&] { return opens(); });
-  co_await first.join();
-  co_await second.join();
-}
-
-}  // namespace
-
 TEST_CASE("a worker that has been handed a call is not free for the next one") {
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < 3000; ++round) {
     worker_pool pool(worker_pool_options{.soft_limit = 2});
+    gate opened, ended;
     run_async_root([&]() -> awaitable<void> {
-      // Now there is one worker, and it looks for more.
       const auto brief = sync_to_async([] {}, {.pool = &pool});
       co_await brief();
-      co_await call_what_blocks_and_what_ends_that(pool);
+      // Now there is one worker, and it looks for more. It gets the first, and is not done when the
+      // second comes.
+      asio::post(pool.get_executor(), [&] {
+        opened.wait();
+        ended.open();
+      });
+      asio::post(pool.get_executor(), [&] { opened.open(); });
     });
+    ended.wait();
   }
 }
 
@@ -143,7 +134,13 @@ TEST_CASE("a callable that blocks amid short ones does not hold up those that co
       for (int i = 0; i < 20; ++i) storm.emplace_back(executor, many);
       for (const child_task& each : storm) co_await each.join();
 
-      co_await call_what_blocks_and_what_ends_that(pool);
+      gate opened;
+      const auto blocks = sync_to_async([&] { opened.wait(); }, {.pool = &pool});
+      const auto opens = sync_to_async([&] { opened.open(); }, {.pool = &pool});
+      const child_task first(executor, [&] { return blocks(); });
+      const child_task second(executor, [&] { return opens(); });
+      co_await first.join();
+      co_await second.join();
     });
 }
 
