@@ -148,9 +148,9 @@ TEST_CASE("a nested callable of a pool that has a free worker runs on no thread 
 TEST_CASE(
     "a nested callable of a pool that has no free worker runs on the thread that is blocked for "
     "it") {
+  gate occupied, over;  // outlive the pool, whose thread still looks at them
   blocked_worker worker;
   worker_pool busy(worker_pool_options{.soft_limit = 1});
-  gate occupied, over;
   asio::post(busy.get_executor(), [&] {
     occupied.open();
     over.wait();
