@@ -14,7 +14,6 @@ namespace bothworlds::detail {
 void async_call::start_child(const asio::any_io_executor& executor,
                              context_snapshot::pointer values, ref_ptr<task_scope> tasks,
                              std::chrono::steady_clock::time_point deadline, continuation ended) {
-  const ref_ptr<async_call> self(this);
   const ref_ptr<chain_node>* const above = find_node(executor);
   values_.begin(std::move(values));
   tasks_ = std::move(tasks);
@@ -27,9 +26,11 @@ void async_call::start_child(const asio::any_io_executor& executor,
     set_loop((*above)->own_loop());
     then_ = std::move(ended);
     intrusive_ptr_add_ref(this);
+    // From here on it may have ended, and be gone.
     if (!loop_->push(start_op_)) started(&start_op_, false);
     return;
   }
+  const ref_ptr<async_call> self(this);
   const auto context = foreign_context::of(asio::query(executor, asio::execution::context));
   const auto make_node = [&] {
     node_ = new chain_node(context, above ? (*above)->inner() : serialised(executor));

@@ -80,7 +80,7 @@ asio::awaitable<void> run_in_context(ref_ptr<async_call> call, ref_ptr<context_s
   co_await place.wait();
   const ref_ptr<const context_value> entered(
       new entered_value(ref_ptr<const context_variable>(&entered_context()), in.get()));
-  const ref_ptr<task_core> inner(new task_core(call, nullptr, task_core::role::member));
+  const auto inner = make_counted<task_core>(call, nullptr, task_core::role::member);
   asio::awaitable<void> ended = end_of(inner);
   inner->start(executor, context_snapshot::with(in->share().get(), entered_context(), entered),
                node ? tasks_of(**node, call->where()) : nullptr);

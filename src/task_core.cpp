@@ -14,39 +14,56 @@
 
 namespace bothworlds::detail {
 
-/// The tasks that have not ended, for reports.
+/// The scopes there are, whose members are listed there, and the tasks of none that have not ended:
+/// for reports.
 class task_registry {
 public:
-  void add(task_core& task) noexcept {
+  template <class T>
+  void add(T& what) noexcept {
     const std::lock_guard lock(mutex_);
-    live_.push_back(task);
+    list_of(what).push_back(what);
   }
-  void remove(task_core& task) noexcept {
+  template <class T>
+  void remove(T& what) noexcept {
     const std::lock_guard lock(mutex_);
-    if (task.registry_hook_.is_linked()) live_.erase(live_.iterator_to(task));
+    if (what.registry_hook_.is_linked()) list_of(what).erase(list_of(what).iterator_to(what));
   }
   std::string describe_all() const {
     std::string text;
     const std::lock_guard lock(mutex_);
-    for (const task_core& task : live_)
-      text += "  task       " + describe(task.call().where()) + "\n";
+    for (const task_scope& scope : scopes_) text += scope.describe_members();
+    for (const task_core& task : tasks_) text += describe_line(task);
     return text;
+  }
+  static std::string describe_line(const task_core& task) {
+    return "  task       " + describe(task.call().where()) + "\n";
   }
 
 private:
-  using tasks = boost::intrusive::list<
-      task_core,
-      boost::intrusive::member_hook<task_core, boost::intrusive::list_member_hook<>,
-                                    &task_core::registry_hook_>,
+  template <class T>
+  using list_of_all = boost::intrusive::list<
+      T, boost::intrusive::member_hook<T, boost::intrusive::list_member_hook<>, &T::registry_hook_>,
       boost::intrusive::constant_time_size<false>>;
 
+  list_of_all<task_scope>& list_of(task_scope&) noexcept { return scopes_; }
+  list_of_all<task_core>& list_of(task_core&) noexcept { return tasks_; }
+
   mutable std::mutex mutex_;
-  tasks live_;
+  list_of_all<task_scope> scopes_;
+  list_of_all<task_core> tasks_;
 };
 
 namespace {
+
 constinit per_process<task_registry> registry;
+
+/// In a forked child the registry is another one, or none yet.
+template <class T>
+void unlist(T& what) noexcept {
+  if (task_registry* const live = registry.find()) live->remove(what);
 }
+
+}  // namespace
 
 std::string describe_live_tasks() { return registry.get().describe_all(); }
 
@@ -54,18 +71,20 @@ std::string describe_live_tasks() { return registry.get().describe_all(); }
 
 void task_core::start(const asio::any_io_executor& executor, context_snapshot::pointer values,
                       ref_ptr<task_scope> tasks, std::chrono::steady_clock::time_point deadline) {
-  const ref_ptr<task_core> self(this);
-  const ref_ptr<task_scope> scope = scope_;  // once it runs, it may end and let go of it any moment
-  task_registry& live = registry.get();
-  if (scope) scope->enter(*this);
-  live.add(*this);
+  task_scope* const scope = scope_.get();  // once it runs, it may end and let go of it any moment
+  if (scope)
+    scope->enter(*this);
+  else
+    registry.get().add(*this);
   try {
     call_->start_child(executor, std::move(values), std::move(tasks), deadline,
-                       continuation([self] { self->has_ended(); }));
+                       continuation([self = ref_ptr<task_core>(this)] { self->has_ended(); }));
   } catch (...) {
-    live.remove(*this);
     scope_.reset();
-    if (scope) scope->member_ended(*this);
+    if (scope)
+      scope->member_ended(*this);
+    else
+      unlist(*this);
     throw;
   }
   if (scope) scope->member_started(*this);
@@ -82,9 +101,10 @@ void task_core::has_ended() noexcept {
     call_->discard();
     call_->take_values();
   }
-  if (task_registry* const live = registry.find()) live->remove(*this);
+  const ref_ptr<task_scope> scope = std::move(scope_);
+  if (!scope) unlist(*this);
   ended_.set();
-  if (const ref_ptr<task_scope> scope = std::move(scope_)) scope->member_ended(*this);
+  if (scope) scope->member_ended(*this);
 }
 
 task_core::~task_core() {
@@ -95,6 +115,19 @@ task_core::~task_core() {
 }
 
 // --- task_scope
+
+task_scope::task_scope(kind what, std::source_location where) : kind_(what), where_(where) {
+  registry.get().add(*this);
+}
+
+task_scope::~task_scope() { unlist(*this); }
+
+std::string task_scope::describe_members() const {
+  std::string text;
+  const std::lock_guard lock(mutex_);
+  for (const task_core& member : members_) text += task_registry::describe_line(member);
+  return text;
+}
 
 void task_scope::open(asio::any_io_executor executor) {
   const std::lock_guard lock(mutex_);
@@ -131,7 +164,6 @@ void task_scope::member_started(task_core& member) noexcept {
 }
 
 void task_scope::member_ended(task_core& member) noexcept {
-  const ref_ptr<task_scope> self(this);
   std::unique_lock lock(mutex_);
   member.over_ = true;
   if (member.scope_hook_.is_linked()) members_.erase(members_.iterator_to(member));
@@ -162,7 +194,7 @@ void task_scope::release() noexcept {
   one_less(lock);
 }
 
-void task_scope::one_less(std::unique_lock<std::mutex>& lock) noexcept {
+void task_scope::one_less(std::unique_lock<adaptive_mutex>& lock) noexcept {
   if (--pending_ != 0) return;
   const asio::any_io_executor done = std::move(executor_);
   executor_ = nullptr;
@@ -209,7 +241,7 @@ void task_scope::rethrow_first() {
 
 ref_ptr<task_scope> tasks_of(chain_node& node, std::source_location where) {
   if (!node.tasks() && node.hosts_tasks())
-    node.set_tasks(ref_ptr<task_scope>(new task_scope(task_scope::kind::call, where)));
+    node.set_tasks(make_counted<task_scope>(task_scope::kind::call, where));
   return node.tasks();
 }
 

@@ -5,13 +5,14 @@
 //
 // Who touches what: failure_ is written by the task's executor before ended_ is set, and read after
 // that; seen_, result_taken_ and cancelled_ are atomic. A scope's fields are under its mutex. Order
-// of locks: a scope's, then what queueing a cancellation takes.
+// of locks: the registry's, a scope's, then what queueing a cancellation takes.
 //
 // A scope is left when its members have ended and nobody holds it open: the coroutine that opened
 // it holds it until it has started all it wants to start. A member that has not ended owns the
 // scope; the scope only lists its members.
 #pragma once
 
+#include "adaptive_mutex.hpp"
 #include "event.hpp"
 
 #include <bothworlds/detail/async_call.hpp>
@@ -34,7 +35,8 @@ public:
   task_core(ref_ptr<async_call> call, ref_ptr<task_scope> scope, role what) noexcept
       : call_(std::move(call)), scope_(std::move(scope)), role_(what) {}
 
-  /// Starts it below a coroutine with `executor`. `tasks` is the scope that it runs in.
+  /// Starts it below a coroutine with `executor`. `tasks` is the scope that it runs in. The caller
+  /// keeps this, and the scope that it belongs to, meanwhile.
   void start(const asio::any_io_executor& executor, context_snapshot::pointer values,
              ref_ptr<task_scope> tasks,
              std::chrono::steady_clock::time_point deadline =
@@ -71,7 +73,7 @@ private:
   event ended_;
   boost::intrusive::list_member_hook<> scope_hook_;  // the scope's mutex
   bool over_ = false;  // likewise: it may end before it stands in the list
-  boost::intrusive::list_member_hook<> registry_hook_;  // the registry's
+  boost::intrusive::list_member_hook<> registry_hook_;  // the registry's; it belongs to no scope
 };
 
 class task_scope final : public blocked_call {
@@ -81,7 +83,8 @@ public:
     call,   // of run or async_to_sync: an error belongs to whoever joins the task
   };
 
-  task_scope(kind what, std::source_location where) noexcept : kind_(what), where_(where) {}
+  /// Throws std::bad_alloc.
+  task_scope(kind what, std::source_location where);
 
   /// Where members start that are added by spawn_into.
   void open(asio::any_io_executor executor);
@@ -90,8 +93,9 @@ public:
   /// Counts it, before it is started. Throws misuse_error, no_context, when the scope has been
   /// left.
   void enter(task_core& member);
-  /// From now on it is cancelled with the others.
+  /// From now on it is cancelled with the others, and reports list it.
   void member_started(task_core& member) noexcept;
+  /// The caller keeps this.
   void member_ended(task_core& member) noexcept;
   /// A member could not be started, or not be waited for: counts as a member's failure.
   void fail(std::exception_ptr why) noexcept;
@@ -100,6 +104,9 @@ public:
   /// Any thread.
   void cancel() noexcept;
   void request_cancel(asio::cancellation_type type) noexcept override;
+
+  /// Its members, one line each.
+  std::string describe_members() const;
 
   bool is_left() const noexcept { return left_.is_set(); }
   /// Waits until it is left; cancellations go to the members.
@@ -110,20 +117,22 @@ public:
   void rethrow_first();
 
 private:
+  friend class task_registry;
   using members = boost::intrusive::list<
       task_core,
       boost::intrusive::member_hook<task_core, boost::intrusive::list_member_hook<>,
                                     &task_core::scope_hook_>,
       boost::intrusive::constant_time_size<false>>;
 
-  ~task_scope() override = default;
+  ~task_scope() override;
   void cancel_members() noexcept;                           // mutex_
   void take_error(const std::exception_ptr& why) noexcept;  // mutex_
-  void one_less(std::unique_lock<std::mutex>& lock) noexcept;
+  void one_less(std::unique_lock<adaptive_mutex>& lock) noexcept;
 
   const kind kind_;
   const std::source_location where_;
-  mutable std::mutex mutex_;
+  mutable adaptive_mutex mutex_;
+  boost::intrusive::list_member_hook<> registry_hook_;  // the registry's
   members members_;
   asio::any_io_executor executor_;          // empty: not opened, or left
   std::size_t pending_ = 1;                 // members, and who holds it open

@@ -34,9 +34,9 @@ asio::any_io_executor in_turns(const asio::any_io_executor& executor) {
   return find_node(executor) ? executor : serialised(executor);
 }
 
-void start_member(const ref_ptr<task_scope>& scope, const ref_ptr<async_call>& call,
+void start_member(const ref_ptr<task_scope>& scope, ref_ptr<async_call> call,
                   const asio::any_io_executor& executor) {
-  const ref_ptr<task_core> member(new task_core(call, scope, task_core::role::member));
+  const auto member = make_counted<task_core>(std::move(call), scope, task_core::role::member);
   member->start(executor, values_of(executor), scope);
 }
 
@@ -120,20 +120,20 @@ asio::awaitable<ref_ptr<task_core>> create_task_of(ref_ptr<async_call> call) {
         errc::no_context, call->where(), "create_task was called where nothing waits for tasks",
         "  why  this coroutine runs neither under run or async_to_sync nor in a task group\n"
         "  fix  use bothworlds::with_task_group, or start the program's coroutine with run\n");
-  const ref_ptr<task_core> task(new task_core(call, scope, task_core::role::task));
+  const auto task = make_counted<task_core>(std::move(call), scope, task_core::role::task);
   task->start(executor, values_of(executor), scope);
   co_return task;
 }
 
 ref_ptr<task_scope> make_group(std::source_location where) {
-  return ref_ptr<task_scope>(new task_scope(task_scope::kind::group, where));
+  return make_counted<task_scope>(task_scope::kind::group, where);
 }
 
 ref_ptr<task_core> spawn_into(task_scope& group, ref_ptr<async_call> call) {
   call->awaited();
   const asio::any_io_executor executor = group.executor();
   const ref_ptr<task_scope> scope(&group);
-  ref_ptr<task_core> task(new task_core(std::move(call), scope, task_core::role::task));
+  auto task = make_counted<task_core>(std::move(call), scope, task_core::role::task);
   task->start(executor, current_snapshot(), scope);
   return task;
 }
@@ -160,7 +160,7 @@ asio::awaitable<void> run_all(std::vector<ref_ptr<async_call>> members,
   const ref_ptr<task_scope> group = make_group(where);
   asio::awaitable<void> left = leave(group);
   try {
-    for (const ref_ptr<async_call>& member : members) start_member(group, member, executor);
+    for (ref_ptr<async_call>& member : members) start_member(group, std::move(member), executor);
   } catch (...) {
     group->fail(std::current_exception());
   }
@@ -174,7 +174,7 @@ asio::awaitable<void> run_within(ref_ptr<async_call> call,
   call->awaited();
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   const ref_ptr<chain_node>* const node = find_node(executor);
-  const ref_ptr<task_core> inner(new task_core(call, nullptr, task_core::role::member));
+  const auto inner = make_counted<task_core>(call, nullptr, task_core::role::member);
   asio::awaitable<void> ended = end_of(inner);
   inner->start(executor, values_of(executor), node ? tasks_of(**node, call->where()) : nullptr,
                deadline_after(limit));
