@@ -338,7 +338,11 @@ void async_call::emit() {
   const unsigned types = cancel_types_.exchange(0, std::memory_order_acq_rel);
   if (types == 0) return;
   was_cancelled_ = true;
-  signal_->emit(static_cast<asio::cancellation_type>(types));
+  const auto type = static_cast<asio::cancellation_type>(types);
+  // What handles it is code of the call. On a fresh coroutine co_spawn sees to that.
+  if (!loop_) return signal_->emit(type);
+  const chain_node& node = *runs_on_.load(std::memory_order_relaxed);
+  loop_->execute(node, continuation([signal = signal_, type] { signal->emit(type); }), true);
 }
 
 void async_call::request_cancel(asio::cancellation_type type) noexcept {

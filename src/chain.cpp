@@ -13,7 +13,9 @@ chain_node::chain_node(ref_ptr<loop> own, std::unique_ptr<loop_memory> memory)
     : loop_(std::move(own)), memory_(std::move(memory)) {}
 
 chain_node::chain_node(const ref_ptr<foreign_context>& context, const asio::any_io_executor& inner)
-    : foreign_(context), inner_(std::in_place, context, inner), scheduler_(foreign_->scheduler()) {}
+    : foreign_(context),
+      inner_(std::make_unique<bound_executor>(context, inner)),
+      scheduler_(foreign_->scheduler()) {}
 
 chain_node::~chain_node() = default;
 
@@ -96,9 +98,9 @@ void chain_node::execute(continuation&& function, bool may_run_now) const {
 }
 
 const suspension* chain_node::sole_wait() const noexcept {
-  // What co_spawn keeps for the coroutine of a call. Every other coroutine of the chain, and every
-  // operation of Asio that it has under way, such as a timer, adds to it.
-  constexpr std::uint32_t of_the_call = 2;
+  // A resident counts for nothing; co_spawn keeps two for a fresh coroutine. Every other coroutine of the
+  // chain, and every operation of Asio that it has under way, such as a timer, adds to it.
+  const std::uint32_t of_the_call = loop_ ? 0 : 2;
   return awaited_ == 1 && tracked_.load(std::memory_order_acquire) == of_the_call ? latest_
                                                                                   : nullptr;
 }

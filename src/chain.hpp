@@ -153,7 +153,7 @@ private:
   const ref_ptr<loop> loop_;
   const std::unique_ptr<loop_memory> memory_;
   const ref_ptr<foreign_context> foreign_;
-  std::optional<bound_executor> inner_;  // constant; none on one of our loops
+  const std::unique_ptr<bound_executor> inner_;  // null: on one of our loops
   const scheduler_ref scheduler_;
   chain_place place_;
   mutable value_cell values_;  // closed between two calls

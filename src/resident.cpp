@@ -32,14 +32,10 @@ struct nothing_left_to_say {
   void operator()(std::exception_ptr) const noexcept {}
 };
 
-/// For once_suspended, in a coroutine that returns awaitable<void>: it goes on at the end of what
-/// `call` has invoked.
+/// For once_suspended: the coroutine goes on at the end of what `call` has invoked.
 struct awaiting_call {
   async_call* call;
-  void operator()(coroutine_frame& frame) const {
-    using promise = std::coroutine_traits<asio::awaitable<void>>::promise_type;
-    call->await_from(host_handle::from_promise(static_cast<promise&>(frame)));
-  }
+  void operator()(coroutine_frame& frame) const { call->await_from(frame); }
 };
 
 /// A scope that owns its node.
@@ -127,14 +123,10 @@ resident::~resident() = default;
 
 void resident::launch() {
   intrusive_ptr_add_ref(this);  // the frame's
-  asio::co_spawn(chain_executor(node_),
-                 create<&resident::spawned, &resident::gone>().get_return_object(),
-                 asio::bind_cancellation_slot(signal_.slot(), nothing_left_to_say{}));
+  bottom_promise& bottom = create<&resident::operation_ended, &resident::gone>();
+  idle_.emplace(thread_on(bottom, chain_executor(node_), signal_.slot()));
   idle_owners_ = node_->owners();
-  idle_work_ = node_->unfinished();
 }
-
-void resident::spawned() noexcept { idle_.emplace(promise().suspend()); }
 
 bool resident::forget_place() noexcept {
   // That of the thread whose loop this is will do for its next call.
@@ -175,7 +167,7 @@ bool resident::begin(coroutine_thread& on) noexcept {
     if (!scope_->begin(signal_)) return false;
     on.throw_if_cancelled(true);
     call.invoke();
-    call.await_from(host_handle::from_promise(promise()));
+    call.await_from(promise());
     return true;
   } catch (...) {
     scope_->failed();
@@ -193,7 +185,7 @@ void resident::operation_ended() noexcept {
 }
 
 void resident::tell_leftovers() noexcept {
-  if (told_ || node_->unfinished() <= idle_work_) return;
+  if (told_ || node_->unfinished() == 0) return;
   told_ = true;
   report_misuse(last_call_, "a call has ended and left work behind on its loop",
                 "  why  a coroutine of a bare asio::co_spawn, or an operation, has not ended; it "
@@ -222,7 +214,7 @@ void resident::await_settlement() noexcept {
     }
   }
   resume_with<&resident::settled>();
-  rest_->await_suspend(host_handle::from_promise(promise()));
+  rest_->await_suspend(as_awaiting(promise()));
 }
 
 // The call's tasks end, and the coroutine comes back to its loop.
@@ -268,18 +260,14 @@ void resident::end_call() noexcept {
 }
 
 void resident::retire() noexcept {
-  const ref_ptr<resident> self(this);
-  const node_scope scope(node_.get(), this_thread_state());
   coroutine_thread last(std::move(*idle_));
   idle_.reset();
+  resume_with<&resident::retired>();
   promise().attach_thread(&last);
-  promise().ends();
-  try {
-    last.launch();
-  } catch (const std::bad_alloc&) {
-    // There was none for its last step either: it has gone without that.
-  }
+  last.launch();
 }
+
+void resident::retired() noexcept { promise().ends(); }
 
 // If it was running a call, that ends with it: see ~coroutine_scope().
 void resident::gone() noexcept {

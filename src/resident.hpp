@@ -71,14 +71,13 @@ private:
   bool waits_for_tasks_ = false;
 };
 
-/// Driver of the loop only. To Asio it is a coroutine at the bottom of the stack of every call that it
+/// Driver of the loop only. To Asio it is the coroutine at the bottom of the stack of every call that it
 /// runs: between two of them it is suspended, and belongs to its own frame.
-class resident final : public ref_counted,
-                       private synthetic_coroutine<operation_promise<void>, resident> {
+class resident final : public ref_counted, private synthetic_coroutine<bottom_promise, resident> {
 public:
   explicit resident(ref_ptr<loop> home);
 
-  /// Spawns it, and runs it up to its first wait.
+  /// From now on it is idle.
   void launch();
   /// Nothing but the resident itself holds its node.
   bool reusable() const noexcept { return node_->owners() == idle_owners_; }
@@ -96,15 +95,14 @@ public:
 
 private:
   friend class loop;
-  friend class synthetic_coroutine<operation_promise<void>, resident>;
+  friend class synthetic_coroutine<bottom_promise, resident>;
 
   ~resident() override;
 
-  // Steps of the coroutine: it has been spawned; what the call awaits has ended; and what comes after
-  // that has.
-  void spawned() noexcept;
+  // Steps of the coroutine: what the call awaits has ended; what comes after that has; it is retired.
   void operation_ended() noexcept;
   void settled() noexcept;
+  void retired() noexcept;
   /// The frame is gone.
   void gone() noexcept;
 
@@ -123,7 +121,6 @@ private:
   std::optional<asio::awaitable<void>> rest_;  // settle()
   resident* next_idle_ = nullptr;              // the loop
   std::uint32_t idle_owners_ = 0;
-  std::uint32_t idle_work_ = 0;  // what the node counts while it waits for a call
   std::source_location last_call_;
   bool told_ = false;
 };

@@ -11,6 +11,7 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/execution_context.hpp>
 
+#include <coroutine>
 #include <cstddef>
 #include <exception>
 #include <utility>
@@ -36,7 +37,7 @@ public:
 
 private:
   friend class running_loop_scope;
-  alignas(std::max_align_t) std::byte storage_[256];
+  alignas(std::max_align_t) std::byte storage_[160];
 };
 
 using coroutine_frame = boost::asio::detail::awaitable_frame_base<boost::asio::any_io_executor>;
@@ -74,6 +75,24 @@ public:
   /// It has ended; who awaits it is resumed next.
   void ends() noexcept { this->pop_frame(); }
 };
+
+/// That of what is at the bottom of such a stack, in place of what asio::co_spawn puts there.
+using bottom_promise = operation_promise<boost::asio::detail::awaitable_thread_entry_point>;
+
+/// The stack that begins with `bottom`, which has just been created; it is suspended. Cancellations
+/// come from `slot`, once the state has been reset.
+inline coroutine_thread thread_on(bottom_promise& bottom,
+                                  const boost::asio::any_io_executor& executor,
+                                  boost::asio::cancellation_slot slot) {
+  return {bottom.get_return_object(), executor, slot, boost::asio::cancellation_state()};
+}
+
+/// For the await_suspend() of an awaitable, which takes a handle but wants nothing of it but the base
+/// that all frames have.
+inline auto as_awaiting(coroutine_frame& frame) noexcept {
+  using promise = boost::asio::detail::awaitable_frame<void, boost::asio::any_io_executor>;
+  return std::coroutine_handle<promise>::from_promise(static_cast<promise&>(frame));
+}
 
 /// Goes on with a coroutine that has waited.
 struct coroutine_resumption {

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <bothworlds/async_options.hpp>
+#include <bothworlds/detail/asio_internals.hpp>
 #include <bothworlds/detail/blocked_call.hpp>
 #include <bothworlds/detail/continuation.hpp>
 #include <bothworlds/detail/loop_op.hpp>
@@ -27,7 +28,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <coroutine>
 #include <exception>
 #include <optional>
 #include <source_location>
@@ -60,10 +60,6 @@ BOTHWORLDS_API void check_may_block(const char* what, std::source_location where
 
 /// options.name, copied for the life of the process; null if there is none.
 BOTHWORLDS_API const char* name_of(const async_options& options);
-
-/// A suspended coroutine that awaits a call's operation.
-using host_handle =
-    std::coroutine_handle<std::coroutine_traits<asio::awaitable<void>>::promise_type>;
 
 class BOTHWORLDS_API async_call : public blocked_call {
 public:
@@ -111,7 +107,7 @@ public:
   virtual void invoke() = 0;
   /// What it has returned goes on in place of `host`, which has just been suspended; `host` is
   /// resumed at its end.
-  virtual void await_from(host_handle host) = 0;
+  virtual void await_from(coroutine_frame& host) = 0;
   /// After that: stores the result, or throws.
   virtual void store() = 0;
   /// The host has been destroyed: what it awaited goes with it.

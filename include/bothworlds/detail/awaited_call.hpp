@@ -115,7 +115,7 @@ public:
     else
       operation_.emplace(run_on<typename awaitable_traits<returned>::executor_type>());
   }
-  void await_from(host_handle host) override { operation_->await_suspend(host); }
+  void await_from(coroutine_frame& host) override { operation_->await_suspend(as_awaiting(host)); }
   void store() override {
     if constexpr (stores_itself || std::is_void_v<result>) {
       operation_->await_resume();
@@ -177,7 +177,7 @@ auto make_call(A&& work, std::source_location where) {
   if constexpr (is_async_result_v<target>) {
     using call = awaited_call<handed_over<target>>;
     return ref_ptr<awaited_result<typename call::result>>(
-        new call(where, handed_over<target>(std::forward<A>(work))));
+        make_counted<call>(where, handed_over<target>(std::forward<A>(work))));
   } else {
     static_assert(std::is_invocable_v<target>,
                   "give it an asio::awaitable, or a function without parameters that returns one");
@@ -186,7 +186,8 @@ auto make_call(A&& work, std::source_location where) {
                   "this callable is blocking: write sync_to_async(callable)");
     if constexpr (async) {
       using call = awaited_call<target>;
-      return ref_ptr<awaited_result<typename call::result>>(new call(where, std::forward<A>(work)));
+      return ref_ptr<awaited_result<typename call::result>>(
+          make_counted<call>(where, std::forward<A>(work)));
     }
   }
 }
