@@ -29,7 +29,7 @@ parser.add_argument("--quick", action="store_true", help="a few seconds, for whe
 parser.add_argument("--docs", action="store_true", help="write chart and table into docs/, too")
 options = parser.parse_args()
 
-FULL = timing.Effort(rounds=9, turns=2, seconds=0.02)
+FULL = timing.Effort(rounds=9, turns=2, seconds=0.02, most_rounds=31, enough=6)
 CURVE = timing.Effort(rounds=1, turns=3, seconds=0.02)
 QUICK = timing.Effort(rounds=1, turns=1, seconds=0.001)
 

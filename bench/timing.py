@@ -6,6 +6,7 @@ import os
 import statistics
 import subprocess
 import tempfile
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ class Effort:
     rounds: int  # in each of which every subject has its turns
     turns: int
     seconds: float  # each turn takes at least this long
+    most_rounds: int = 0  # so many, while they have not taken `enough` seconds: short rounds are cheap
+    enough: float = 0
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,10 @@ def run(program, pattern, cpus, effort):
     disturbs any of them, and what disturbs it for longer, all of them in that round.
     """
     seen = defaultdict(list)  # subject -> for each round its turns
-    for _ in range(effort.rounds):
+    started = time.monotonic()
+    for count in range(max(effort.rounds, effort.most_rounds)):
+        if count >= effort.rounds and time.monotonic() - started > effort.enough:
+            break
         turns = defaultdict(list)
         for row in one_round(program, pattern, cpus, effort):
             if row["run_type"] != "iteration":
