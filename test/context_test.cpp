@@ -14,14 +14,18 @@
 #include <bothworlds/thread_local_adapter.hpp>
 #include <bothworlds/thread_sensitive.hpp>
 
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <future>
 #include <memory>
 #include <optional>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -384,6 +388,29 @@ TEST_CASE("a context is a copy: what runs in it leaks nothing, neither out nor i
     CHECK(number.get() == 7);
     co_return;
   });
+}
+
+TEST_CASE("what handles a call's cancellation sees the values of that call") {
+  const auto before = number.set(1);
+  int seen = 0;
+  std::stop_source stop;
+  // An operation that handles its cancellation on the spot.
+  auto coroutine = [&]() -> awaitable<void> {
+    number.set(2);
+    const auto start = [&](auto handler) {
+      auto waits = std::make_shared<decltype(handler)>(std::move(handler));
+      asio::get_associated_cancellation_slot(*waits).assign([&, waits](asio::cancellation_type) {
+        seen = number.get();
+        asio::post(asio::get_associated_executor(*waits), std::move(*waits));
+      });
+      stop.request_stop();
+    };
+    co_await asio::async_initiate<const asio::deferred_t&, void()>(start, asio::deferred);
+  };
+  async_to_sync(std::ref(coroutine), {.stop = stop.get_token()})();
+  CHECK(seen == 2);
+  CHECK(number.get() == 2);
+  number.reset(before);
 }
 
 TEST_CASE("values are destroyed with the last that could see them") {
