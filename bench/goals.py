@@ -55,6 +55,7 @@ RATIOS = [
 
 NESTING_NS = 5000  # B5, for each level
 BYTES_BEYOND_BARE = 200  # B6
+BYTES_IN_ALL = 700
 NO_ALLOCATION = ["B1", "B2", "B3", "B4", "B5", "B7", "B8"]
 
 
@@ -74,6 +75,8 @@ def rows(results):
     if memory:
         beyond = memory["bothworlds"] - memory["bare coroutine"]
         yield "B6, bytes beyond a bare coroutine", f"{beyond:.0f}", f"{BYTES_BEYOND_BARE}", beyond <= BYTES_BEYOND_BARE
+        spawned = memory["bothworlds, by its own spawn"]
+        yield "B6, bytes in all by its own spawn", f"{spawned:,.0f}", f"{BYTES_IN_ALL}", spawned <= BYTES_IN_ALL
     for case in NO_ALLOCATION:
         seen = [f.allocations for f in results.figures
                 if f.case == case and f.cpus == "all" and f.subject.split(", ")[0] == "bothworlds"

@@ -236,7 +236,7 @@ private:
       nullptr;                      // driver: the latest, linked to those before it; own themselves
   std::size_t idle_residents_ = 0;  // driver
   bool place_kept_ = false;         // driver
-  // So many tasks at once cost no new coroutine, and that much an idle loop holds on to: two or three
+  // So many tasks at once cost no new coroutine, and that much an idle loop holds on to: one or two
   // kilobytes each, with the frames that its node recycles.
   static constexpr std::size_t most_idle_residents = 1024;
 };
