@@ -263,7 +263,6 @@ void resident::retire() noexcept {
   coroutine_thread last(std::move(*idle_));
   idle_.reset();
   resume_with<&resident::retired>();
-  promise().attach_thread(&last);
   last.launch();
 }
 
