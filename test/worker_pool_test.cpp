@@ -247,14 +247,16 @@ TEST_CASE("a thread that has rested in vain counts as no blocked worker while it
     worker_pool pool(options);
     observed = &pool;
     std::latch all_running(3);
-    gate stays;
+    gate at_work, stays;
     const auto block = [&](bool last) {
       {
         const bothworlds::blocking_region region;
         all_running.arrive_and_wait();
       }
-      // While this one is at work the surplus leaves.
-      if (last) stays.wait();
+      // The surplus leaves while this one is at work, and blocked no more.
+      if (!last) return at_work.wait();
+      at_work.open();
+      stays.wait();
     };
     run_async_root([&]() -> awaitable<void> {
       const auto executor = co_await asio::this_coro::executor;
