@@ -13,14 +13,13 @@
 #include "serial_executor.hpp"
 #include "thread_state.hpp"
 #include "unhandled.hpp"
+#include "wait_for_memory.hpp"
 
 #include <bothworlds/detail/async_call.hpp>
 #include <bothworlds/detail/crossing.hpp>
 #include <bothworlds/error.hpp>
 
 #include <boost/asio/error.hpp>
-
-#include <thread>
 
 namespace bothworlds::detail {
 
@@ -369,7 +368,7 @@ void async_call::request_cancel(asio::cancellation_type type) noexcept {
         node_->foreign()->with_context(post);
       return;
     } catch (const std::bad_alloc&) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      wait_for_memory();
     }
   }
 }

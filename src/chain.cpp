@@ -13,9 +13,7 @@ chain_node::chain_node(ref_ptr<loop> own, std::unique_ptr<loop_memory> memory)
     : loop_(std::move(own)), memory_(std::move(memory)) {}
 
 chain_node::chain_node(const ref_ptr<foreign_context>& context, const asio::any_io_executor& inner)
-    : foreign_(context),
-      inner_(std::make_unique<bound_executor>(context, inner)),
-      scheduler_(foreign_->scheduler()) {}
+    : inner_(std::make_unique<bound_executor>(context, inner)) {}
 
 chain_node::~chain_node() = default;
 
@@ -33,18 +31,27 @@ chain_place chain_place::below(ref_ptr<chain_node> node) {
   place.sync_root = outer.sync_root;
   place.in_context = outer.in_context;
   place.lane_frame = outer.blocks_sync_lane ? node : outer.lane_frame;
-  // What has ended is skipped, so that tasks which outlive their calls do not grow a chain without
-  // end.
-  place.above = std::move(node);
-  while (place.above && !place.above->is_open()) {
-    ref_ptr<chain_node> next = place.above->place().above;
-    place.above = std::move(next);
+  while (place.lane_frame && !place.lane_frame->is_open()) {
+    ref_ptr<chain_node> next = place.lane_frame->place().lane_frame;
+    place.lane_frame = std::move(next);
   }
+  place.above = nearest_waited_for(std::move(node));
   return place;
+}
+
+// A call for which no thread waits adds nothing to what is above it, and one that has ended neither:
+// both are skipped, so that coroutines which spawn their successors do not grow a chain without end.
+ref_ptr<chain_node> chain_place::nearest_waited_for(ref_ptr<chain_node> node) noexcept {
+  while (node && !(node->place().is_waited_for && node->is_open())) {
+    ref_ptr<chain_node> next = node->place().above;
+    node = std::move(next);
+  }
+  return node;
 }
 
 void chain_place::is_blocked_by(lane& thread, bool root, const async_call* for_call) {
   blocked = &thread;
+  is_waited_for = true;
   call = for_call;
   epoch = thread.epoch();
   if (root) {
@@ -56,7 +63,8 @@ void chain_place::is_blocked_by(lane& thread, bool root, const async_call* for_c
 
 bool chain_node::reaches_sync_lane() const noexcept {
   const chain_node* frame = place_.blocks_sync_lane ? this : place_.lane_frame.get();
-  return frame && frame->open_.load(std::memory_order_acquire);
+  while (frame && !frame->is_open()) frame = frame->place_.lane_frame.get();
+  return frame;
 }
 
 void chain_node::submit_sensitive(work& item) const {
@@ -76,7 +84,8 @@ void chain_node::submit_sensitive(work& item) const {
 
 bool chain_node::is_below(const lane& frame) const noexcept {
   for (const chain_node* call = this; call; call = call->place_.above.get())
-    if (call->place_.blocked.get() == &frame && call->is_open()) return true;
+    if (call->place_.is_waited_for && call->place_.blocked.get() == &frame && call->is_open())
+      return true;
   return false;
 }
 
@@ -92,7 +101,7 @@ void chain_node::execute(continuation&& function, bool may_run_now) const {
       function();
     }
   };
-  if (foreign_->gone()) return;  // the function goes with it
+  if (foreign()->gone()) return;  // the function goes with it
   (may_run_now ? inner_->may_run_now() : inner_->never_now())
       .execute(in_chain{ref_ptr<const chain_node>(this), std::move(function)});
 }
@@ -109,11 +118,11 @@ const suspension* chain_node::sole_wait() const noexcept {
 // graph only.
 void chain_node::work_started() const noexcept {
   tracked_.fetch_add(1, std::memory_order_relaxed);
-  if (scheduler_ && !foreign_->gone()) scheduler_.work_started();
+  if (inner_) foreign()->work_started();
 }
 void chain_node::work_finished() const noexcept {
   tracked_.fetch_sub(1, std::memory_order_release);
-  if (scheduler_ && !foreign_->gone()) scheduler_.work_finished();
+  if (inner_) foreign()->work_finished();
 }
 
 ref_ptr<chain_node> take_node(asio::any_io_executor& executor) noexcept {

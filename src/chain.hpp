@@ -35,32 +35,38 @@ class suspension;
 
 /// Which thread a call blocks, and which one is its chain's sync thread.
 struct chain_place {
-  ref_ptr<lane> blocked;    // the thread that waits for this call; null: none (a coroutine waits)
-  std::uint32_t epoch = 0;  // of that lane
+  ref_ptr<lane>
+      blocked;  // the thread that waits for this call, or for the nearest one above that has
+                // one; null: none (coroutines wait)
   ref_ptr<lane> sync_lane;  // where thread-sensitive calls go; null: the process's lane
-  bool sync_root = false;   // the chain started on a plain thread, which owns sync_lane
-  bool in_context = false;  // inside with_thread_sensitive_context
   // The nearest frame, from here upwards, that blocks the thread of sync_lane: through it that lane
   // can be reached although it is busy. Null: there is none, or it is this very node (see
   // blocks_sync_lane).
   ref_ptr<class chain_node> lane_frame;
-  bool blocks_sync_lane = false;
-  const async_call* call =
-      nullptr;  // for which `blocked` waits, to be compared only; null: another
-  ref_ptr<class chain_node>
-      above;  // the nearest call above this one that had not ended when it began; null: the root
+  // The nearest call above this one for which a thread waits, and that had not ended when this began;
+  // null: none.
+  ref_ptr<class chain_node> above;
   ref_ptr<limiter_token>
       token;  // the innermost one of the calls above, held or given back; null: none
+  const async_call* call =
+      nullptr;  // for which `blocked` waits, to be compared only; null: another, or not known
+  std::uint32_t epoch = 0;     // of `blocked`
+  bool is_waited_for = false;  // by `blocked`: this very call, not one above it
+  bool sync_root = false;      // the chain started on a plain thread, which owns sync_lane
+  bool in_context = false;     // inside with_thread_sensitive_context
+  bool blocks_sync_lane = false;
 
   /// Of a call that a coroutine of `node` makes, or a callable that it awaits.
   static chain_place below(ref_ptr<class chain_node> node);
+  /// What `above` is, for what is below `node`.
+  static ref_ptr<class chain_node> nearest_waited_for(ref_ptr<class chain_node> node) noexcept;
   /// A thread waits for `for_call`; it is the sync thread of its chain if no call is above this one.
   void is_blocked_by(lane& thread, bool root, const async_call* for_call = nullptr);
   /// It leads to other nodes, and keeps them.
   bool hangs() const noexcept { return above || lane_frame || token; }
 };
 
-class chain_node final : public ref_counted {
+class chain_node : public ref_counted {
 public:
   /// On one of our loops. `memory`: what its coroutines are made of is recycled for this node alone,
   /// so that nested calls, each with a node, need nothing from the heap.
@@ -69,7 +75,8 @@ public:
   chain_node(const ref_ptr<foreign_context>& context, const asio::any_io_executor& inner);
 
   const ref_ptr<loop>& own_loop() const noexcept { return loop_; }
-  const ref_ptr<foreign_context>& foreign() const noexcept { return foreign_; }
+  /// Not on one of our loops.
+  const ref_ptr<foreign_context>& foreign() const noexcept { return inner_->context(); }
   /// Null: that of the loop. The driver, like the loop's.
   loop_memory* memory() const noexcept { return memory_.get(); }
   /// Of a foreign context, inside with_context() or on its own threads.
@@ -140,8 +147,10 @@ public:
   /// known. While the awaiting loop stands still.
   const suspension* sole_wait() const noexcept;
 
-private:
+protected:
   ~chain_node() override;
+
+private:
   void begin(value_cell&& values, ref_ptr<task_scope> tasks, bool hosts_tasks) noexcept {
     tasks_ = std::move(tasks);
     hosts_tasks_ = hosts_tasks;
@@ -150,22 +159,21 @@ private:
   }
   bool reaches_sync_lane() const noexcept;
 
-  const ref_ptr<loop> loop_;
-  const std::unique_ptr<loop_memory> memory_;
-  const ref_ptr<foreign_context> foreign_;
-  const std::unique_ptr<bound_executor> inner_;  // null: on one of our loops
-  const scheduler_ref scheduler_;
-  chain_place place_;
-  mutable value_cell values_;  // closed between two calls
-  ref_ptr<task_scope> tasks_;  // the executor; likewise the next
-  bool hosts_tasks_ = false;
-  std::uint32_t awaited_ = 0;  // the awaiting loop: operations in flight
-  const suspension* latest_ =
-      nullptr;  // the awaiting loop: the one that was started last, while it is in flight
+  // What is small stands where there would be holes.
   mutable std::atomic<std::uint32_t> tracked_{
       0};  // any thread: executors that say that something is under way
+  const ref_ptr<loop> loop_;
+  const std::unique_ptr<loop_memory> memory_;
+  const std::unique_ptr<bound_executor> inner_;  // null: on one of our loops
+  chain_place place_;
+  [[no_unique_address]] mutable value_cell values_;  // closed between two calls
+  bool hosts_tasks_ = false;                         // the executor; likewise the next
   std::atomic<bool> open_{
       false};  // the call of this node has not ended; release by the loop, acquire by any
+  std::uint32_t awaited_ = 0;  // the awaiting loop: operations in flight
+  ref_ptr<task_scope> tasks_;  // the executor
+  const suspension* latest_ =
+      nullptr;  // the awaiting loop: the one that was started last, while it is in flight
 };
 
 class chain_executor {

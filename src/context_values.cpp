@@ -3,15 +3,14 @@
 
 #include "names.hpp"
 #include "thread_state.hpp"
+#include "wait_for_memory.hpp"
 
 #include <bothworlds/detail/asio_internals.hpp>
 #include <bothworlds/error.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <new>
 #include <string>
-#include <thread>
 
 namespace bothworlds::detail {
 namespace {
@@ -160,7 +159,7 @@ value_scope::~value_scope() {
       exchange_value(*variable_, previous_, std::source_location::current());
       return;
     } catch (const std::bad_alloc&) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      wait_for_memory();
     }
   }
 }

@@ -4,11 +4,9 @@
 #include "chain.hpp"
 #include "hand_over.hpp"
 #include "thread_state.hpp"
+#include "wait_for_memory.hpp"
 
 #include <boost/asio/execution.hpp>
-
-#include <chrono>
-#include <thread>
 
 namespace bothworlds::detail {
 namespace {
@@ -142,7 +140,7 @@ void foreign_awaiter::post(suspension* op) noexcept {
       context_->awaiting_.push_back(*op);
       if (op->node_) op->node_->awaits(*op);
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    wait_for_memory();
   }
   op->undeliverable();
 }

@@ -39,6 +39,7 @@ public:
   /// Inside with_context(), or on the context's own threads. Empty once the context is gone.
   const asio::any_io_executor& may_run_now() const noexcept { return may_run_now_; }
   const asio::any_io_executor& never_now() const noexcept { return never_now_; }
+  const ref_ptr<foreign_context>& context() const noexcept { return context_; }
 
 private:
   friend class foreign_context;
@@ -73,7 +74,14 @@ public:
   bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }
   /// Destroyed, or stopped as an io_context is.
   bool stopped() noexcept;
-  const scheduler_ref& scheduler() const noexcept { return scheduler_; }
+  /// Something is under way there, and no longer is: the scheduler, if it has one, does not run out of
+  /// work meanwhile. Any thread.
+  void work_started() const noexcept {
+    if (scheduler_ && !gone()) scheduler_.work_started();
+  }
+  void work_finished() const noexcept {
+    if (scheduler_ && !gone()) scheduler_.work_finished();
+  }
 
   void track(suspension& op) noexcept;
   /// Called by the service when the context is being destroyed.

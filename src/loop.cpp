@@ -4,6 +4,7 @@
 #include "forked_child.hpp"
 #include "lane.hpp"
 #include "resident.hpp"
+#include "spawned.hpp"
 #include "thread_cache.hpp"
 #include "thread_record.hpp"
 #include "thread_state.hpp"
@@ -393,6 +394,7 @@ void loop::close() noexcept {
     }
     work_.reset();
   }
+  while (leftovers_) take_leftovers();
   owner_.forget_loops();
   {
     const std::lock_guard lock(wake_mutex_);

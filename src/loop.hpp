@@ -38,6 +38,7 @@ namespace bothworlds::detail {
 class async_call;
 class crossing;
 class resident;
+class spawned;
 struct thread_state;
 
 /// What tells a driver to stop driving.
@@ -139,7 +140,9 @@ public:
   /// The calls that they belong to have ended.
   void forget_offers() noexcept { offers_.clear(); }
   /// Reports what calls that have ended have left behind.
-  void tell_leftovers() const noexcept;
+  void tell_leftovers() noexcept;
+  /// It has ended; in debug mode.
+  void keep_leftovers_of(spawned& ended) noexcept;
   void keep_resident(resident& idle) noexcept;
   /// The latest idle resident could not let go of its place: something holds its node, it may be
   /// what resumed it.
@@ -207,6 +210,7 @@ private:
   resident* take_idle_resident() noexcept;
   resident& acquire_resident();
   void trim_residents() noexcept;
+  ref_ptr<spawned> take_leftovers() noexcept;
   void forget_kept_place() noexcept;
 
   const process_mark process_;
@@ -236,6 +240,7 @@ private:
       nullptr;                      // driver: the latest, linked to those before it; own themselves
   std::size_t idle_residents_ = 0;  // driver
   bool place_kept_ = false;         // driver
+  loop_op* leftovers_ = nullptr;    // driver: of spawned coroutines, each of which this owns
   // So many tasks at once cost no new coroutine, and that much an idle loop holds on to: one or two
   // kilobytes each, with the frames that its node recycles.
   static constexpr std::size_t most_idle_residents = 1024;

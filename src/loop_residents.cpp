@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// The coroutines that a loop keeps for the calls that begin on it.
+// The coroutines that a loop keeps for the calls that begin on it, and what those that have ended have
+// left behind.
 #include "loop.hpp"
 #include "resident.hpp"
+#include "spawned.hpp"
 
 #include <bothworlds/detail/async_call.hpp>
 
@@ -25,8 +27,23 @@ void loop::forget_kept_place() noexcept {
   if (idle_resident_) idle_resident_->forget_place();
 }
 
-void loop::tell_leftovers() const noexcept {
+void loop::tell_leftovers() noexcept {
   for (resident* idle = idle_resident_; idle; idle = idle->next_idle_) idle->tell_leftovers();
+  while (leftovers_) take_leftovers()->tell_leftovers();
+}
+
+void loop::keep_leftovers_of(spawned& ended) noexcept {
+  // So that those of a long call do not grow in number for as long as it lasts.
+  while (leftovers_ && static_cast<spawned*>(leftovers_)->unfinished() == 0) take_leftovers();
+  intrusive_ptr_add_ref(&ended);
+  loop_op& kept = ended;
+  kept.next_ = std::exchange(leftovers_, &kept);
+}
+
+ref_ptr<spawned> loop::take_leftovers() noexcept {
+  loop_op* const kept = leftovers_;
+  leftovers_ = std::exchange(kept->next_, nullptr);
+  return ref_ptr<spawned>(static_cast<spawned*>(kept), false);
 }
 
 resident* loop::take_idle_resident() noexcept {

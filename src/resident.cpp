@@ -6,6 +6,7 @@
 #include "task_core.hpp"
 #include "thread_state.hpp"
 #include "unhandled.hpp"
+#include "wait_for_memory.hpp"
 
 #include <bothworlds/error.hpp>
 
@@ -15,17 +16,13 @@
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/this_coro.hpp>
 
-#include <chrono>
 #include <new>
-#include <thread>
 
 namespace bothworlds::detail {
 namespace {
 
 /// Brings a coroutine back that has hopped to another executor's thread and stayed there.
 asio::awaitable<void> return_home() { co_await asio::dispatch(asio::deferred); }
-
-void wait_for_memory() noexcept { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }
 
 // The completion of a coroutine that has reported everything already.
 struct nothing_left_to_say {

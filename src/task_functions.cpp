@@ -5,6 +5,7 @@
 #include "context_values.hpp"
 #include "serial_executor.hpp"
 #include "task_core.hpp"
+#include "wait_for_memory.hpp"
 
 #include <bothworlds/error.hpp>
 
@@ -12,7 +13,6 @@
 
 #include <chrono>
 #include <new>
-#include <thread>
 
 namespace bothworlds::detail {
 namespace {
@@ -51,7 +51,7 @@ asio::awaitable<void> leave(ref_ptr<task_scope> group) {
     } catch (const std::bad_alloc&) {
       group->fail(std::current_exception());
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    wait_for_memory();
   }
 }
 
@@ -98,7 +98,7 @@ asio::awaitable<void> end_of(ref_ptr<task_core> started) {
       no_memory = std::current_exception();
       call->request_cancel(asio::cancellation_type::terminal);
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    wait_for_memory();
   }
   if (no_memory) std::rethrow_exception(no_memory);
 }
@@ -180,12 +180,6 @@ asio::awaitable<void> run_within(ref_ptr<async_call> call,
                deadline_after(limit));
   co_await std::move(ended);
   if (value_cell* const mine = cell_of(executor)) take_back(*mine, call->take_values());
-}
-
-void spawn_on(const asio::any_io_executor& executor, async_call& call, continuation ended) {
-  call.awaited();
-  call.start_child(executor, current_snapshot(), nullptr,
-                   std::chrono::steady_clock::time_point::max(), std::move(ended));
 }
 
 }  // namespace bothworlds::detail

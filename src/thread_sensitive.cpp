@@ -55,7 +55,7 @@ sensitive_scope::sensitive_scope(const asio::any_io_executor& executor, std::sou
     if (outer.sync_root || outer.in_context) return;
     place.blocked = outer.blocked;
     place.epoch = outer.epoch;
-    place.above = outer.above;
+    place.above = chain_place::nearest_waited_for(*above);
     place.token = outer.token;
   }
   lane_ = new lane(lane::kind::dedicated);

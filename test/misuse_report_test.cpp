@@ -7,6 +7,7 @@
 
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/context.hpp>
+#include <bothworlds/spawn.hpp>
 #include <bothworlds/sync_to_async.hpp>
 #include <bothworlds/task_group.hpp>
 #include <bothworlds/thread_sensitive.hpp>
@@ -223,6 +224,40 @@ TEST_CASE("a call that leaves work behind on its loop is reported; what it has w
     const bool gone = co_await comes_true_on_loop([&] { return ended; });
     CHECK(gone);
   })();
+}
+
+TEST_CASE("what a spawned coroutine has left behind when it ended is reported with its place") {
+  std::optional<loop_event> go;
+  std::string where;
+  bool ended = false;
+  auto left = [&]() -> awaitable<void> {
+    co_await go->wait();
+    ended = true;
+  };
+  auto spawned = [&]() -> awaitable<void> {
+    asio::co_spawn(co_await asio::this_coro::executor, std::ref(left), asio::detached);
+  };
+  const auto call = [&](bool waits) {
+    return said_during([&] {
+      auto body = [&]() -> awaitable<void> {
+        const auto executor = co_await asio::this_coro::executor;
+        go.emplace(executor);
+        bothworlds::spawn(executor, std::ref(spawned), asio::detached);
+        where = place(1);
+        co_await yield_to_loop();
+        co_await yield_to_loop();
+        if (waits) go->set();
+        const bool over = !waits || co_await comes_true_on_loop([&] { return ended; });
+        CHECK(over);
+      };
+      async_to_sync(std::ref(body))();
+    });
+  };
+  CHECK_FALSE(complains(call(true)));
+  ended = false;
+  const std::string said = call(false);
+  CHECK(has(said, "left work behind"));
+  CHECK(has(said, where));
 }
 
 TEST_CASE(

@@ -11,10 +11,12 @@
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/blocking_region.hpp>
 #include <bothworlds/error.hpp>
+#include <bothworlds/spawn.hpp>
 #include <bothworlds/sync_to_async.hpp>
 #include <bothworlds/thread_sensitive.hpp>
 #include <bothworlds/worker_pool.hpp>
 
+#include <boost/asio/detached.hpp>
 #include <doctest/doctest.h>
 
 #include <condition_variable>
@@ -22,6 +24,8 @@
 #include <mutex>
 #include <optional>
 #include <vector>
+
+#include <malloc.h>
 
 using namespace bothworlds::testing;
 using bothworlds::async_to_sync;
@@ -455,4 +459,59 @@ TEST_CASE("late_task: a task that outlives a nested frame goes on above it, many
     })();
     CHECK(ran_on == kernel_thread_id());
   }
+}
+
+TEST_CASE(
+    "late_task: a task that outlives a nested frame on the process's lane reaches the frame above "
+    "it "
+    "that still blocks that lane") {
+  long lane = 0, ran_on = 0;
+  auto outer = [&]() -> awaitable<void> {
+    loop_event frame_has_gone(co_await asio::this_coro::executor);
+    std::optional<child_task> late;
+    auto inner = [&]() -> awaitable<void> {
+      late.emplace(co_await asio::this_coro::executor, [&]() -> awaitable<void> {
+        co_await frame_has_gone.wait();
+        ran_on = co_await sensitive_thread();
+      });
+    };
+    auto nested =
+        sync_to_async([&] { async_to_sync(std::ref(inner))(); }, {.thread_sensitive = true});
+    co_await nested();
+    frame_has_gone.set();
+    co_await late->join();
+  };
+  run_async_root([&]() -> awaitable<void> {
+    auto call = sync_to_async(
+        [&] {
+          lane = kernel_thread_id();
+          async_to_sync(std::ref(outer))();
+        },
+        {.thread_sensitive = true});
+    co_await call();
+  });
+  CHECK(ran_on == lane);
+}
+
+TEST_CASE(
+    "a coroutine that spawns its successor, and ends after it has begun, leaves nothing behind") {
+  struct generations {
+    int left = 0;
+    awaitable<void> next() {
+      if (--left > 0) bothworlds::spawn(co_await asio::this_coro::executor, next(), asio::detached);
+      for (int turn = 0; turn < 3; ++turn) co_await yield_to_loop();
+    }
+  } chain;
+  async_to_sync([&]() -> awaitable<void> {
+    const auto executor = co_await asio::this_coro::executor;
+    const auto heap_after = [&](int count) -> awaitable<std::size_t> {
+      chain.left = count;
+      bothworlds::spawn(executor, chain.next(), asio::detached);
+      while (chain.left > 0) co_await yield_to_loop();
+      co_return ::mallinfo2().uordblks;
+    };
+    const std::size_t warm = co_await heap_after(100);
+    const std::size_t later = co_await heap_after(2'000);
+    CHECK(later <= warm + 100'000);
+  })();
 }

@@ -63,9 +63,4 @@ BOTHWORLDS_API asio::awaitable<void> run_all(std::vector<ref_ptr<async_call>> me
 BOTHWORLDS_API asio::awaitable<void> run_within(ref_ptr<async_call> call,
                                                 std::chrono::steady_clock::duration limit);
 
-/// Starts `call` on `executor`, with the values of the code that runs now. `ended` is called on
-/// that executor.
-BOTHWORLDS_API void spawn_on(const asio::any_io_executor& executor, async_call& call,
-                             continuation ended);
-
 }  // namespace bothworlds::detail
