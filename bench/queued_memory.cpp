@@ -17,6 +17,7 @@
 
 #include <boost/asio/detached.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include <cstdio>
 #include <latch>
@@ -58,13 +59,15 @@ asio::awaitable<int> measure(Call call, Release release, double& bytes, Spawn sp
   co_return 0;
 }
 
-double bare() {
+/// With use_awaitable, Asio puts a coroutine of its own around an operation; with deferred it does not.
+template <class Token>
+double bare(const Token& token) {
   double bytes = 0;
   std::vector<bothworlds::detail::continuation> waiting;
   waiting.reserve(coroutines);
-  const auto call = [&waiting] {
+  const auto call = [&waiting, &token] {
     const auto start = [&waiting](auto handler) { waiting.emplace_back(std::move(handler)); };
-    return asio::async_initiate<const asio::deferred_t&, void()>(start, asio::deferred);
+    return asio::async_initiate<const Token&, void()>(start, token);
   };
   const auto release = [&waiting] {
     for (auto& resume : waiting) resume();
@@ -101,11 +104,13 @@ double ours(Spawn spawn) {
 
 int main() {
   using namespace bench;
-  // One after another: what the third leaves behind for the fourth is a MiB at the most.
-  const double none = bare(), expert = by_an_expert(), co_spawned = ours(by_co_spawn),
+  // One after another: what one leaves behind for the next is a MiB at the most.
+  const double none = bare(asio::deferred), awaitable = bare(asio::use_awaitable),
+               expert = by_an_expert(), co_spawned = ours(by_co_spawn),
                spawned = ours(by_our_spawn);
   std::printf(
-      "{\"bare coroutine\": %.0f, \"Asio by an expert\": %.0f, \"bothworlds\": %.0f, "
+      "{\"bare coroutine\": %.0f, \"bare coroutine, use_awaitable\": %.0f, \"Asio by an expert\": "
+      "%.0f, \"bothworlds\": %.0f, "
       "\"bothworlds, by its own spawn\": %.0f}\n",
-      none, expert, co_spawned, spawned);
+      none, awaitable, expert, co_spawned, spawned);
 }

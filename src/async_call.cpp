@@ -44,7 +44,7 @@ void check_may_block(const char* what, std::source_location where, const char* n
 }
 
 async_call::async_call(std::source_location where) noexcept
-    : where_(where), start_op_(&started, *this), cancel_op_(&cancelled, *this) {}
+    : where_(where), start_op_(*this), cancel_op_(*this) {}
 
 async_call::~async_call() {
   if (!awaited_ && debug_mode())
@@ -188,7 +188,7 @@ void async_call::block_on(loop& target, thread_state& thread, const async_option
   if (!loop_) set_loop(ref_ptr<loop>(&target));
   const blocking_scope scope(*this, caller, options.stop);
   intrusive_ptr_add_ref(this);
-  if (!target.push(start_op_)) started(&start_op_, false);
+  if (!target.push(start_op_)) started(false);
   wait(thread, &target.owner() == waiter_ ? &target : nullptr);
 }
 
@@ -373,23 +373,22 @@ void async_call::request_cancel(asio::cancellation_type type) noexcept {
   }
 }
 
-void async_call::cancelled(loop_op* base, bool deliver) noexcept {
-  const ref_ptr<async_call> self(static_cast<op*>(base)->call_, false);
+void async_call::cancelled(bool deliver) noexcept {
+  const ref_ptr<async_call> self(this, false);
   // An exchange, so that who still found it set has added its types before they are taken.
-  self->cancel_queued_.exchange(false, std::memory_order_acq_rel);
-  if (deliver) self->emit();
+  cancel_queued_.exchange(false, std::memory_order_acq_rel);
+  if (deliver) emit();
 }
 
-void async_call::started(loop_op* base, bool deliver) noexcept {
-  async_call& call = *static_cast<op*>(base)->call_;  // the coroutine's reference
-  if (deliver) return call.loop_->start(call, this_thread_state());
-  const ref_ptr<async_call> self(&call, false);
-  self->fail(exception_from([&] {
-    return error(errc::loop_stopped, self->where_, "the loop that was to run this call has ended",
+void async_call::started(bool deliver) noexcept {
+  if (deliver) return loop_->start(*this, this_thread_state());  // with the coroutine's reference
+  const ref_ptr<async_call> self(this, false);
+  fail(exception_from([&] {
+    return error(errc::loop_stopped, where_, "the loop that was to run this call has ended",
                  "  fix  let the thread of that loop wait for its callables; stop a portal after "
                  "its last call\n");
   }));
-  self->finish(value_cell());
+  finish(value_cell());
 }
 
 void async_call::rethrow_failure() {

@@ -27,7 +27,7 @@ void async_call::start_child(const asio::any_io_executor& executor,
     then_ = std::move(ended);
     intrusive_ptr_add_ref(this);
     // From here on it may have ended, and be gone.
-    if (!loop_->push(start_op_)) started(&start_op_, false);
+    if (!loop_->push(start_op_)) started(false);
     return;
   }
   const ref_ptr<async_call> self(this);

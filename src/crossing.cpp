@@ -101,9 +101,9 @@ void refuse_empty_callable(const char* bridge, std::source_location where) {
 crossing::crossing(const call_options& options)
     : work(options.where),
       thread_sensitive_(options.thread_sensitive),
-      on_cancel_(options.on_cancel),
       pool_(options.pool ? core_of(*options.pool).get() : nullptr),
-      extras_(options.extras) {}
+      extras_(options.extras),
+      on_cancel_(options.on_cancel) {}
 
 crossing::~crossing() {
   if (keeps_pool_) intrusive_ptr_release(pool_);
@@ -155,11 +155,13 @@ lane& crossing::queue_lane() const noexcept {
   return node && node->place().sync_lane ? *node->place().sync_lane : process_lane();
 }
 
+lane& crossing::helper() const noexcept { return *awaiting_node()->place().blocked; }
+
 void crossing::dispatch() {
   if (token_) {
     keeps_node();  // other threads may go on with this call, while it is cancelled here
     // Set before that, not after it is queued, as below.
-    if (pool_ && awaiting_node()) helper_ = awaiting_node()->helper();
+    has_helper_ = pool_ && awaiting_node() && awaiting_node()->helper();
     queue_.store(queue::limiter, std::memory_order_release);
     if (!limiter_core::acquire(token_, *this))
       return watch_waits();  // it waits for a token: grant() goes on
@@ -246,14 +248,14 @@ void crossing::offer(const chain_node& node, bool on_the_loop) {
     offered_here_ = true;
     return own->offer_here(*this);
   }
-  if (!token_) helper_ = helper;
-  if (helper_) helper_->push_offer(*this, node.place().epoch);
+  if (!token_) has_helper_ = true;
+  if (has_helper_) helper->push_offer(*this, node.place().epoch);
 }
 
-void crossing::offer_to(lane& helper) noexcept {
+void crossing::offer_to_helper() noexcept {
   offered_here_ = false;
-  if (!helper_) helper_ = &helper;
-  helper_->push_offer(*this, awaiting_node()->place().epoch);
+  has_helper_ = true;
+  helper().push_offer(*this, awaiting_node()->place().epoch);
 }
 
 void crossing::run() noexcept {
@@ -323,7 +325,7 @@ ref_ptr<limiter_token> crossing::chain_token() const noexcept {
 void crossing::arrived(bool resumes) noexcept {
   // A copy of it may still stand in a queue, as an offer or a cancelled call.
   if (offered_here_ && resumes) awaiting_loop()->withdraw_offer(*this);
-  if (helper_ || withdrawn_ || offered_here_) withdraw();
+  if (has_helper_ || withdrawn_ || offered_here_) withdraw();
   // An abandoned callable may still be running.
   if (resumes && awaiting_node() && !abandoned_) awaiting_node()->values().take_changes(values_);
 }
@@ -348,7 +350,7 @@ void crossing::orphaned() noexcept {
 void crossing::withdraw() noexcept {
   if (call_target* const elsewhere = target()) elsewhere->withdraw(*this);
   if (pool_) pool_->remove(*this);
-  if (helper_) helper_->remove(*this);
+  if (has_helper_) helper().remove(*this);
   if (thread_sensitive_) queue_lane().remove(*this);
 }
 
@@ -389,20 +391,21 @@ void crossing::cancel_inner(asio::cancellation_type type) noexcept {
   ref_ptr<blocked_call> inner;
   {
     const std::lock_guard lock(inner_mutex_);
-    if (!inner_) undelivered_ = undelivered_ | type;
+    if (!inner_)
+      undelivered_ = static_cast<std::uint8_t>(undelivered_ | static_cast<unsigned>(type));
     inner = inner_;
   }
   if (inner) inner->request_cancel(type);
 }
 
 void crossing::attach(blocked_call& inner) noexcept {
-  asio::cancellation_type missed;
+  std::uint8_t missed;
   {
     const std::lock_guard lock(inner_mutex_);
     inner_ = &inner;
-    missed = std::exchange(undelivered_, asio::cancellation_type::none);
+    missed = std::exchange(undelivered_, 0);
   }
-  if (missed != asio::cancellation_type::none) inner.request_cancel(missed);
+  if (missed != 0) inner.request_cancel(static_cast<asio::cancellation_type>(missed));
 }
 
 void crossing::detach() noexcept {

@@ -20,11 +20,14 @@
 namespace bothworlds::detail {
 namespace {
 
+struct never_queued final : loop_op {
+  void take_turn(bool) noexcept override {}
+};
+
 // Stand in place of the queue of arrivals: of a closed loop; of one whose driver sleeps, or is about
 // to.
-void never_run(loop_op*, bool) noexcept {}
-loop_op closed_mark(&never_run);
-loop_op sleep_mark(&never_run);
+constinit never_queued closed_mark;
+constinit never_queued sleep_mark;
 
 /// Hands out one block of memory, for the one operation that Asio keeps in it at a time.
 template <class T>
@@ -51,19 +54,19 @@ private:
 };
 
 /// A function that waits in a loop's completion queue.
-struct queued_function : loop_op {
+struct queued_function final : loop_op {
   queued_function(const chain_node& where, continuation&& what)
-      : loop_op(&run), node(&where), function(std::move(what)) {}
+      : node(&where), function(std::move(what)) {}
 
   static void* operator new(std::size_t bytes) { return recycle_allocate(bytes); }
   static void operator delete(void* block, std::size_t bytes) { recycle_deallocate(block, bytes); }
 
-  static void run(loop_op* op, bool deliver) noexcept {
-    const std::unique_ptr<queued_function> self(static_cast<queued_function*>(op));
+  void take_turn(bool deliver) noexcept override {
+    const std::unique_ptr<queued_function> self(this);
     if (!deliver) return;
-    const node_scope scope(self->node.get());
+    const node_scope scope(node.get());
     try {
-      self->function();
+      function();
     } catch (...) {
       report_unhandled("a handler on a loop of async_to_sync");
     }
@@ -188,7 +191,7 @@ void loop::execute(const chain_node& node, continuation&& function, bool may_run
     return;
   }
   auto* queued = new queued_function(node, std::move(function));
-  if (!push(*queued)) queued->run_(queued, false);
+  if (!push(*queued)) queued->take_turn(false);
 }
 
 bool loop::turns_here() const noexcept { return this_thread_state().driving == this; }
@@ -307,7 +310,7 @@ void loop::publish_offers() noexcept {
   while (!offers_.empty()) {
     work& item = offers_.front();
     offers_.pop_front();
-    static_cast<crossing&>(item).offer_to(owner_);
+    static_cast<crossing&>(item).offer_to_helper();
   }
 }
 
@@ -379,10 +382,10 @@ void loop::close() noexcept {
     const turning_scope scope(*this, this_thread_state());
     // From here on nothing is queued any more: what still comes is destroyed where it is.
     loop_op* left = arrivals_.exchange(&closed_mark, std::memory_order_acq_rel);
-    while (loop_op* const op = next_ready()) op->run_(op, false);
+    while (loop_op* const op = next_ready()) op->take_turn(false);
     while (left) {
       loop_op* const next = left->next_;
-      left->run_(left, false);
+      left->take_turn(false);
       left = next;
     }
     while (resident* const idle = take_idle_resident()) idle->retire();

@@ -109,7 +109,7 @@ public:
       loop_op* const op = next_ready();
       if (!op) break;
       begins_step();
-      op->run_(op, true);
+      op->take_turn(true);
       if (leave()) return true;
     }
     return is_of_parent_process();

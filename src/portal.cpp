@@ -219,7 +219,7 @@ void portal_core::start(const ref_ptr<portal_task>& task) {
     throw;
   }
   intrusive_ptr_add_ref(&call);
-  if (!loop_->push(call.start_op_)) async_call::started(&call.start_op_, false);
+  if (!loop_->push(call.start_op_)) call.started(false);
 }
 
 void portal_core::stop(stop_policy policy) {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "chain.hpp"
 #include "context_values.hpp"
+#include "hand_over.hpp"
 #include "spawned.hpp"
+#include "unhandled.hpp"
+#include "wait_for_memory.hpp"
 
 #include <bothworlds/detail/async_call.hpp>
 #include <bothworlds/detail/continuation.hpp>
@@ -12,6 +15,7 @@
 #include <boost/asio/prefer.hpp>
 
 #include <chrono>
+#include <new>
 #include <utility>
 
 namespace bothworlds::detail {
@@ -58,16 +62,45 @@ void spawn_elsewhere(const asio::any_io_executor& executor, std::unique_ptr<spaw
                     continuation([call] { call->complete(); }));
 }
 
+/// What is posted; it owns the work unless posting it fails.
+class telling {
+public:
+  explicit telling(spawned_work* work) noexcept : work_(work) {}
+  telling(telling&&) noexcept = default;
+  ~telling() {
+    if (work_ && hand_over::fails(work_.get())) (void)work_.release();
+  }
+  void operator()() {
+    spawned_work& subject = *work_;
+    subject.tell(std::move(work_));
+  }
+
+private:
+  std::unique_ptr<spawned_work> work_;
+};
+
 }  // namespace
 
 spawned_work::~spawned_work() = default;
 
-void complete(std::unique_ptr<spawned_work> work, const asio::any_io_executor& home) {
+void complete(std::unique_ptr<spawned_work> work, const asio::any_io_executor& home) noexcept {
   const asio::any_io_executor executor = work->executor(home);
-  asio::post(executor, [work = std::move(work)]() mutable {
-    spawned_work& subject = *work;
-    subject.tell(std::move(work));
-  });
+  for (;;) {
+    hand_over current(work.get());
+    try {
+      asio::post(executor, telling(work.get()));
+    } catch (const std::bad_alloc&) {
+      if (current.failed) {
+        wait_for_memory();
+        continue;
+      }
+    } catch (...) {
+      report_unhandled("the executor of a handler of spawn");
+    }
+    // Its executor has it, or has gone: then nobody is told.
+    if (!current.failed) (void)work.release();
+    return;
+  }
 }
 
 void spawn_on(const asio::any_io_executor& executor, std::unique_ptr<spawned_work> work,

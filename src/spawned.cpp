@@ -17,16 +17,16 @@
 
 namespace bothworlds::detail {
 
-class spawned::cancellation {
+class spawned::cancellation final : loop_op {
 public:
-  explicit cancellation(spawned& of) noexcept : op_(of) {}
+  explicit cancellation(spawned& of) noexcept : subject_(of) {}
 
   /// Any thread.
   void request(asio::cancellation_type type) noexcept {
     types_.fetch_or(static_cast<unsigned>(type), std::memory_order_acq_rel);
     if (queued_.exchange(true, std::memory_order_acq_rel)) return;
-    intrusive_ptr_add_ref(&op_.subject);
-    if (!op_.subject.own_loop()->push(op_)) intrusive_ptr_release(&op_.subject);
+    intrusive_ptr_add_ref(&subject_);
+    if (!subject_.own_loop()->push(*this)) intrusive_ptr_release(&subject_);
   }
   bool is_requested() const noexcept { return types_.load(std::memory_order_acquire) != 0; }
 
@@ -35,17 +35,11 @@ public:
   asio::cancellation_slot slot() noexcept { return signal_.slot(); }
 
 private:
-  struct op : loop_op {
-    explicit op(spawned& of) noexcept : loop_op(&arrived), subject(of) {}
-    spawned& subject;
-  };
-
-  static void arrived(loop_op* base, bool deliver) noexcept {
-    const ref_ptr<spawned> subject(&static_cast<op*>(base)->subject, false);
-    cancellation& self = *subject->cancellation_;
+  void take_turn(bool deliver) noexcept override {
+    const ref_ptr<spawned> kept(&subject_, false);
     // An exchange, so that who still found it set has added its types before they are taken.
-    self.queued_.exchange(false, std::memory_order_acq_rel);
-    if (deliver && self.runs_) self.emit();
+    queued_.exchange(false, std::memory_order_acq_rel);
+    if (deliver && runs_) emit();
   }
 
   // What handles it is code of the coroutine.
@@ -55,10 +49,10 @@ private:
     const auto handle = [this, type = static_cast<asio::cancellation_type>(types)] {
       signal_.emit(type);
     };
-    op_.subject.own_loop()->execute(op_.subject, continuation(handle), true);
+    subject_.own_loop()->execute(subject_, continuation(handle), true);
   }
 
-  op op_;
+  spawned& subject_;
   std::atomic<unsigned> types_{0};  // any thread adds; the loop takes
   std::atomic<bool> queued_{false};
   bool runs_ = false;                 // the loop
@@ -67,13 +61,7 @@ private:
 
 spawned::spawned(const ref_ptr<chain_node>& above, std::unique_ptr<spawned_work> work,
                  std::source_location where) noexcept
-    : chain_node(above->own_loop()),
-      loop_op(&arrived),
-      home_(above),
-      work_(std::move(work)),
-      where_(where) {
-  home_->work_started();
-}
+    : chain_node(above->own_loop()), home_(above), work_(std::move(work)), where_(where) {}
 
 spawned::~spawned() = default;
 
@@ -89,19 +77,20 @@ void spawned::start(const ref_ptr<chain_node>& above, std::unique_ptr<spawned_wo
   value_cell values;
   values.begin(current_snapshot());
   started->enter(chain_place::below(above), std::move(values), nullptr, false);
+  above->work_started();  // until complete()
   loop& on = *above->own_loop();
   loop_op* const queued = started.detach();
-  if (!on.push(*queued)) arrived(queued, false);
+  if (!on.push(*queued)) queued->take_turn(false);
 }
 
-void spawned::arrived(loop_op* op, bool deliver) noexcept {
-  const ref_ptr<spawned> self(static_cast<spawned*>(op), false);
-  if (deliver) return self->begin();
-  self->work_->fails(exception_from([&] {
-    return error(errc::loop_stopped, self->where_, "the loop that was to run this has ended",
+void spawned::take_turn(bool deliver) noexcept {
+  const ref_ptr<spawned> self(this, false);
+  if (deliver) return begin();
+  work_->fails(exception_from([this] {
+    return error(errc::loop_stopped, where_, "the loop that was to run this has ended",
                  "  fix  let the loop live until the coroutines that run on it have ended\n");
   }));
-  self->complete();
+  complete();
 }
 
 void spawned::begin() noexcept {

@@ -8,7 +8,7 @@
 // frame one from then on, and whoever keeps its executor the others.
 //
 // However it ends, the handler is told once: by end(), or, where its frame is destroyed, by gone(), or,
-// where the loop has ended before, by arrived().
+// where the loop has ended before, by take_turn().
 #pragma once
 
 #include "chain.hpp"
@@ -49,7 +49,7 @@ private:
 
   ~spawned() override;
 
-  static void arrived(loop_op* op, bool deliver) noexcept;
+  void take_turn(bool deliver) noexcept override;
   void begin() noexcept;
   // Steps of the coroutine: what it awaits has ended; it is back on its loop.
   void operation_ended() noexcept;
@@ -58,7 +58,7 @@ private:
   void gone() noexcept;
   void complete() noexcept;
 
-  ref_ptr<chain_node> home_;              // where it was spawned; its work is under way there
+  ref_ptr<chain_node> home_;                    // where it was spawned; its work is under way there
   std::unique_ptr<spawned_work> work_;          // null: the handler has been told
   std::unique_ptr<cancellation> cancellation_;  // null: nobody can cancel it
   const std::source_location where_;

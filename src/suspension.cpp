@@ -10,8 +10,7 @@
 
 namespace bothworlds::detail {
 
-suspension::suspension() noexcept : loop_op(&resumed) {}
-
+suspension::suspension() noexcept = default;
 suspension::~suspension() = default;
 
 // In a forked child the parent's loop may not be touched: at the fork its locks may have been held
@@ -102,11 +101,10 @@ void suspension::arrive(bool resumes) {
 
 // Coroutines report through other ways, so what comes here is memory that ran out in Asio between
 // two of them.
-void suspension::resumed(loop_op* op, bool resumes) noexcept {
-  auto& suspended = *static_cast<suspension*>(op);
-  loop* const own = suspended.awaiting_loop();  // it runs this
+void suspension::take_turn(bool resumes) noexcept {
+  loop* const own = awaiting_loop();  // it runs this
   try {
-    suspended.arrive(resumes);
+    arrive(resumes);
   } catch (...) {
     report_unhandled("a handler on a loop of async_to_sync");
   }

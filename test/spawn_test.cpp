@@ -88,8 +88,19 @@ TEST_CASE("spawn runs an awaitable, a function that returns one, and a deferred 
     const auto executor = co_await asio::this_coro::executor;
     const int from_awaitable = co_await spawn(executor, answer(), asio::use_awaitable);
     CHECK(from_awaitable == 42);
-    const int from_function = co_await spawn(executor, &answer, asio::deferred);
+    const int from_function = co_await spawn(executor, &answer, asio::use_awaitable);
     CHECK(from_function == 42);
+    // Nothing is spawned before somebody awaits it.
+    bool ran = false;
+    auto sets = [&]() -> awaitable<void> {
+      ran = true;
+      co_return;
+    };
+    auto later = spawn(executor, std::ref(sets), asio::deferred);
+    co_await yield_to_loop();
+    CHECK_FALSE(ran);
+    co_await std::move(later);
+    CHECK(ran);
     co_await spawn(executor, asio::post(asio::deferred), asio::use_awaitable);
   });
 }

@@ -153,9 +153,21 @@ private:
     refused,  // the wait-for graph: the wait was part of a deadlock
   };
 
-  struct op : loop_op {
-    op(action run, async_call& call) noexcept : loop_op(run), call_(&call) {}
-    async_call* const call_;
+  class start_op final : public loop_op {
+  public:
+    explicit start_op(async_call& call) noexcept : call_(call) {}
+    void take_turn(bool deliver) noexcept override { call_.started(deliver); }
+
+  private:
+    async_call& call_;
+  };
+  class cancel_op final : public loop_op {
+  public:
+    explicit cancel_op(async_call& call) noexcept : call_(call) {}
+    void take_turn(bool deliver) noexcept override { call_.cancelled(deliver); }
+
+  private:
+    async_call& call_;
   };
 
   class blocking_scope;
@@ -196,13 +208,14 @@ private:
     if (!values_.is_open()) values_.begin(nullptr);  // made where there were none
     return std::move(values_);
   }
-  static void started(loop_op* base, bool deliver) noexcept;
-  static void cancelled(loop_op* base, bool deliver) noexcept;
+  // Of an operation in the loop's queue, with its reference.
+  void started(bool deliver) noexcept;
+  void cancelled(bool deliver) noexcept;
 
   const std::source_location where_;
   const char* name_ = nullptr;  // interned
-  op start_op_;
-  op cancel_op_;
+  start_op start_op_;
+  cancel_op cancel_op_;
   std::atomic<unsigned> cancel_types_{0};  // any thread adds; the executor takes
   std::atomic<bool> cancel_queued_{
       false};  // any thread: cancel_op_, or a function like it, is on its way

@@ -25,6 +25,7 @@
 #include <boost/asio/cancellation_type.hpp>
 
 #include <atomic>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -105,7 +106,7 @@ public:
   const char* name() const noexcept final;
 
   /// An offer that stood among those of its loop goes to the lane of that loop's owner. On the loop.
-  void offer_to(lane& helper) noexcept;
+  void offer_to_helper() noexcept;
 
   /// Null, or what the await is to throw. On the awaiting loop, after completion.
   std::exception_ptr failure();
@@ -152,6 +153,8 @@ private:
 
   const crossing* as_crossing() const noexcept override { return this; }
   lane& queue_lane() const noexcept;
+  /// The thread that is blocked above: what awaits this keeps its node, and a node its place.
+  lane& helper() const noexcept;
   void dispatch();
   void hand_over(bool on_the_loop);
   void offer(const chain_node& node, bool on_the_loop);
@@ -165,29 +168,31 @@ private:
   void abandon() noexcept;
   void cancel_inner(asio::cancellation_type type) noexcept;
 
-  bool withdrawn_ = false;     // the awaiting loop; the next three, too
+  // What is small stands where there would be holes.
+  bool withdrawn_ = false;     // the awaiting loop; the next four, too
   bool offered_here_ = false;  // it stands among that loop's own offers
   bool abandoned_ = false;
   bool keeps_pool_ = false;  // prepare() has counted a reference to pool_
   const bool thread_sensitive_;
-  const cancel_policy on_cancel_;
+  bool has_helper_ = false;  // dispatch(), then constant: this may stand as an offer in helper()
   std::atomic<queue> queue_{queue::none};  // dispatch()
-  spin_mutex inner_mutex_;
-  asio::cancellation_type undelivered_ = asio::cancellation_type::none;  // inner_mutex_
   blocked_call* inner_ = nullptr;  // inner_mutex_; kept alive by the thread that waits for it
   worker_pool_core* pool_;  // the user's, or set by prepare(); null after that: it runs elsewhere
-  ref_ptr<lane> helper_;    // dispatch(), then constant; where this may stand as an offer
   const ref_ptr<const call_extras> extras_;  // null: none of the rare options
   // What follows, and the result and the callable, is what the thread that runs it changes.
   ref_ptr<limiter_token>
       token_;  // set by prepare(), its own; dispatch() may take one of a call above instead
   std::unique_ptr<interruption>
-      interruption_;   // set by prepare(), then constant; only with cancel_policy::interrupt
-  value_cell values_;  // the awaiting loop until it is queued; then with failure_
-  std::exception_ptr failure_;  // who runs it, then the awaiting loop
+      interruption_;  // set by prepare(), then constant; only with cancel_policy::interrupt
+  [[no_unique_address]] value_cell
+      values_;  // the awaiting loop until it is queued; then with failure_
   std::atomic<phase> phase_{phase::pending};
   bool interrupted_ = false;   // who runs it
   bool runs_on_loop_ = false;  // set before it runs
+  const cancel_policy on_cancel_;
+  spin_mutex inner_mutex_;
+  std::uint8_t undelivered_ = 0;  // inner_mutex_: types of cancellation
+  std::exception_ptr failure_;    // who runs it, then the awaiting loop
 };
 
 }  // namespace bothworlds::detail

@@ -51,8 +51,9 @@ private:
   std::exception_ptr failure_;
 };
 
-/// It has ended: posts what tells its handler. `home`: where it was spawned.
-void complete(std::unique_ptr<spawned_work> work, const asio::any_io_executor& home);
+/// It has ended: posts what tells its handler. `home`: where it was spawned. Where memory is short it
+/// waits for some.
+void complete(std::unique_ptr<spawned_work> work, const asio::any_io_executor& home) noexcept;
 
 /// Starts `work` on `executor`, with the values of the code that runs now; cancellations come from
 /// `slot`. Any thread. Throws std::bad_alloc, and loop_stopped; then nothing was started.

@@ -89,7 +89,7 @@ private:
   /// What a delivery does on the awaiting loop; takes the delivery's reference. Throws what leaves
   /// the coroutine, of which nothing here is left then.
   void arrive(bool resumes);
-  static void resumed(loop_op* op, bool resumes) noexcept;
+  void take_turn(bool resumes) noexcept final;
 
   // What stands first is for who delivers; the rest is written on the awaiting loop, or, where that
   // is a foreign one, under its context's mutex.
