@@ -30,6 +30,7 @@ chain_place chain_place::below(ref_ptr<chain_node> node) {
   place.sync_lane = outer.sync_lane;
   place.sync_root = outer.sync_root;
   place.in_context = outer.in_context;
+  place.token = outer.token;
   place.lane_frame = outer.blocks_sync_lane ? node : outer.lane_frame;
   while (place.lane_frame && !place.lane_frame->is_open()) {
     ref_ptr<chain_node> next = place.lane_frame->place().lane_frame;

@@ -62,6 +62,8 @@ struct chain_place {
   static ref_ptr<class chain_node> nearest_waited_for(ref_ptr<class chain_node> node) noexcept;
   /// A thread waits for `for_call`; it is the sync thread of its chain if no call is above this one.
   void is_blocked_by(lane& thread, bool root, const async_call* for_call = nullptr);
+  /// Of a call below no other, which its loop's own thread waits for: see enter_root().
+  bool is_bare_root() const noexcept { return is_waited_for && !call; }
   /// It leads to other nodes, and keeps them.
   bool hangs() const noexcept { return above || lane_frame || token; }
 };
@@ -94,7 +96,7 @@ public:
   /// The same for a call below no other, for which `thread` waits. A resident's calls are mostly of
   /// this kind, one after another, of one thread: their place is the same.
   void enter_root(lane& thread, value_cell&& values, bool hosts_tasks) {
-    if (place_.hangs() || place_.blocked.get() != &thread || !place_.sync_root) {
+    if (!place_.is_bare_root() || place_.blocked.get() != &thread) {
       place_ = {};
       place_.is_blocked_by(thread, true);
     }

@@ -211,6 +211,7 @@ private:
   resident& acquire_resident();
   void trim_residents() noexcept;
   ref_ptr<spawned> take_leftovers() noexcept;
+  void forget_finished_leftovers() noexcept;
   void forget_kept_place() noexcept;
 
   const process_mark process_;
@@ -241,6 +242,8 @@ private:
   std::size_t idle_residents_ = 0;  // driver
   bool place_kept_ = false;         // driver
   loop_op* leftovers_ = nullptr;    // driver: of spawned coroutines, each of which this owns
+  std::size_t leftovers_count_ = 0;  // driver: and so many at which it looks which have ended
+  std::size_t leftovers_limit_ = 16;
   // So many tasks at once cost no new coroutine, and that much an idle loop holds on to: one or two
   // kilobytes each, with the frames that its node recycles.
   static constexpr std::size_t most_idle_residents = 1024;

@@ -30,14 +30,29 @@ void loop::forget_kept_place() noexcept {
 void loop::tell_leftovers() noexcept {
   for (resident* idle = idle_resident_; idle; idle = idle->next_idle_) idle->tell_leftovers();
   while (leftovers_) take_leftovers()->tell_leftovers();
+  leftovers_count_ = 0;
 }
 
 void loop::keep_leftovers_of(spawned& ended) noexcept {
-  // So that those of a long call do not grow in number for as long as it lasts.
-  while (leftovers_ && static_cast<spawned*>(leftovers_)->unfinished() == 0) take_leftovers();
+  if (++leftovers_count_ == leftovers_limit_) forget_finished_leftovers();
   intrusive_ptr_add_ref(&ended);
   loop_op& kept = ended;
   kept.next_ = std::exchange(leftovers_, &kept);
+}
+
+// So that those of a long call do not grow in number for as long as it lasts.
+void loop::forget_finished_leftovers() noexcept {
+  loop_op* rest = std::exchange(leftovers_, nullptr);
+  leftovers_count_ = 1;
+  while (rest) {
+    loop_op* const kept = std::exchange(rest, rest->next_);
+    ref_ptr<spawned> owner(static_cast<spawned*>(kept), false);
+    if (owner->unfinished() == 0) continue;
+    (void)owner.detach();
+    kept->next_ = std::exchange(leftovers_, kept);
+    ++leftovers_count_;
+  }
+  leftovers_limit_ = 2 * leftovers_count_ + 16;
 }
 
 ref_ptr<spawned> loop::take_leftovers() noexcept {

@@ -126,10 +126,8 @@ void resident::launch() {
 }
 
 bool resident::forget_place() noexcept {
-  // That of the thread whose loop this is will do for its next call.
   const chain_place& place = node_->place();
-  if (!place.hangs() && (!place.blocked || place.blocked.get() == &node_->own_loop()->owner()))
-    return true;
+  if (place.is_bare_root() || (!place.blocked && !place.hangs())) return true;
   if (!reusable()) return false;
   node_->forget_place();
   return true;

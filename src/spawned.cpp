@@ -17,29 +17,31 @@
 
 namespace bothworlds::detail {
 
-class spawned::cancellation final : loop_op {
+/// Held by the handler's slot, which may outlive the coroutine by far: it knows that only while it runs.
+class spawned::cancellation final : public ref_counted, private loop_op {
 public:
-  explicit cancellation(spawned& of) noexcept : subject_(of) {}
+  explicit cancellation(ref_ptr<loop> on) noexcept : loop_(std::move(on)) {}
 
   /// Any thread.
   void request(asio::cancellation_type type) noexcept {
     types_.fetch_or(static_cast<unsigned>(type), std::memory_order_acq_rel);
     if (queued_.exchange(true, std::memory_order_acq_rel)) return;
-    intrusive_ptr_add_ref(&subject_);
-    if (!subject_.own_loop()->push(*this)) intrusive_ptr_release(&subject_);
+    intrusive_ptr_add_ref(this);
+    if (!loop_->push(*this)) intrusive_ptr_release(this);
   }
   bool is_requested() const noexcept { return types_.load(std::memory_order_acquire) != 0; }
 
-  /// On the loop, when it begins and ends: what is requested before goes to nobody.
-  void runs(bool now) noexcept { runs_ = now; }
+  // The loop.
+  void begins(spawned& subject) noexcept { subject_ = &subject; }
+  void ends() noexcept { subject_ = nullptr; }
   asio::cancellation_slot slot() noexcept { return signal_.slot(); }
 
 private:
   void take_turn(bool deliver) noexcept override {
-    const ref_ptr<spawned> kept(&subject_, false);
+    const ref_ptr<cancellation> self(this, false);
     // An exchange, so that who still found it set has added its types before they are taken.
     queued_.exchange(false, std::memory_order_acq_rel);
-    if (deliver && runs_) emit();
+    if (deliver && subject_) emit();
   }
 
   // What handles it is code of the coroutine.
@@ -49,13 +51,13 @@ private:
     const auto handle = [this, type = static_cast<asio::cancellation_type>(types)] {
       signal_.emit(type);
     };
-    subject_.own_loop()->execute(subject_, continuation(handle), true);
+    loop_->execute(*subject_, continuation(handle), true);
   }
 
-  spawned& subject_;
+  const ref_ptr<loop> loop_;
   std::atomic<unsigned> types_{0};  // any thread adds; the loop takes
   std::atomic<bool> queued_{false};
-  bool runs_ = false;                 // the loop
+  spawned* subject_ = nullptr;        // the loop; null: it has not begun, or has ended
   asio::cancellation_signal signal_;  // the loop
 };
 
@@ -69,10 +71,8 @@ void spawned::start(const ref_ptr<chain_node>& above, std::unique_ptr<spawned_wo
                     asio::cancellation_slot slot, std::source_location where) {
   auto started = make_counted<spawned>(above, std::move(work), where);
   if (slot.is_connected()) {
-    started->cancellation_ = std::make_unique<cancellation>(*started);
-    slot.assign([subject = started](asio::cancellation_type type) {
-      subject->cancellation_->request(type);
-    });
+    started->cancellation_ = make_counted<cancellation>(above->own_loop());
+    slot.assign([to = started->cancellation_](asio::cancellation_type type) { to->request(type); });
   }
   value_cell values;
   values.begin(current_snapshot());
@@ -101,7 +101,7 @@ void spawned::begin() noexcept {
   const node_scope scope(this, this_thread_state());
   intrusive_ptr_add_ref(this);  // the frame's
   bottom_promise& bottom = create<&spawned::operation_ended, &spawned::gone>();
-  if (cancellation_) cancellation_->runs(true);
+  if (cancellation_) cancellation_->begins(*this);
   coroutine_thread stack(
       thread_on(bottom, chain_executor(ref_ptr<chain_node>(this)),
                 cancellation_ ? cancellation_->slot() : asio::cancellation_slot()));
@@ -163,8 +163,13 @@ void spawned::gone() noexcept {
 
 // Nothing of the coroutine but its own frame is left.
 void spawned::complete() noexcept {
-  if (cancellation_) cancellation_->runs(false);
+  if (cancellation_) cancellation_->ends();
   const value_cell values = leave().end();
+  if (own_loop()->is_of_parent_process()) {
+    // Whom it would tell is in the parent. The handler may hold what is the parent's, too.
+    (void)work_.release();
+    return;
+  }
   // Not kept by what is kept of this: a coroutine that spawns its successor would be kept by that.
   const ref_ptr<chain_node> home = std::move(home_);
   detail::complete(std::move(work_), chain_executor(home));

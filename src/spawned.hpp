@@ -60,7 +60,7 @@ private:
 
   ref_ptr<chain_node> home_;                    // where it was spawned; its work is under way there
   std::unique_ptr<spawned_work> work_;          // null: the handler has been told
-  std::unique_ptr<cancellation> cancellation_;  // null: nobody can cancel it
+  ref_ptr<cancellation> cancellation_;  // null: nobody can cancel it
   const std::source_location where_;
 };
 

@@ -11,7 +11,9 @@
 namespace bothworlds::detail {
 
 suspension::suspension() noexcept = default;
-suspension::~suspension() = default;
+suspension::~suspension() {
+  if (on_foreign_) intrusive_ptr_release(foreign_);
+}
 
 // In a forked child the parent's loop may not be touched: at the fork its locks may have been held
 // by threads that do not exist here.
@@ -39,7 +41,9 @@ void suspension::check_resumption(const asio::any_io_executor& awaiting,
                                   std::source_location where) {
   const loop* const own = awaiting_loop();
   if (own && own->is_of_parent_process()) refuse_in_child(where);
-  if (!own) foreign_ = new foreign_awaiter(awaiting, where);
+  if (own) return;
+  foreign_ = make_counted<foreign_awaiter>(awaiting, where).detach();
+  on_foreign_ = true;
 }
 
 void suspension::suspend(continuation&& resume, asio::cancellation_slot slot) noexcept {
@@ -73,7 +77,7 @@ void suspension::enter(asio::cancellation_slot slot) noexcept {
 }
 
 void suspension::deliver() noexcept {
-  if (foreign_) return ref_ptr<foreign_awaiter>(foreign_)->post(this);
+  if (on_foreign_) return ref_ptr<foreign_awaiter>(foreign_)->post(this);
   // The loop cannot go away before it is pushed: until then the node belongs to this reference.
   if (!loop_->push(*this)) undeliverable();
 }
@@ -87,11 +91,12 @@ void suspension::undeliverable() noexcept {
 void suspension::arrive(bool resumes) {
   ref_ptr<const ref_counted> self(&counted(), false);
   // A foreign context has let go of it already.
-  if (!foreign_) loop_->untrack(*this);
+  if (!on_foreign_) loop_->untrack(*this);
   arrived(resumes);
   continuation resume = std::move(resume_);
   // Held while the coroutine runs, which may end, and everything of its chain with it.
-  const ref_ptr<chain_node> node = resumes && loop_ && !keeps_node_ ? std::move(node_) : node_;
+  const ref_ptr<chain_node> node =
+      resumes && !on_foreign_ && !keeps_node_ ? std::move(node_) : node_;
   // Let go first: the coroutine may run to its end in there, and look who still holds its chain.
   self.reset();
   if (!resumes) return;

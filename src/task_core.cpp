@@ -12,6 +12,8 @@
 
 #include <bothworlds/error.hpp>
 
+#include <memory>
+
 namespace bothworlds::detail {
 
 /// The scopes there are, whose members are listed there, and the tasks of none that have not ended:
@@ -35,6 +37,9 @@ public:
     for (const task_core& task : tasks_) text += describe_line(task);
     return text;
   }
+  /// From the one of this process; nothing where it was never added.
+  template <class T>
+  static void unlist(T& what) noexcept;
   static std::string describe_line(const task_core& task) {
     return "  task       " + describe(task.call().where()) + "\n";
   }
@@ -57,13 +62,17 @@ namespace {
 
 constinit per_process<task_registry> registry;
 
-/// In a forked child the registry is another one, or none yet.
-template <class T>
-void unlist(T& what) noexcept {
-  if (task_registry* const live = registry.find()) live->remove(what);
-}
-
 }  // namespace
+
+// In a forked child what was made before stands in a copy of the parent's registry, which nobody may
+// touch.
+template <class T>
+void task_registry::unlist(T& what) noexcept {
+  if (what.process_.is_of_parent())
+    std::construct_at(&what.registry_hook_);
+  else if (task_registry* const live = registry.find())
+    live->remove(what);
+}
 
 std::string describe_live_tasks() { return registry.get().describe_all(); }
 
@@ -84,7 +93,7 @@ void task_core::start(const asio::any_io_executor& executor, context_snapshot::p
     if (scope)
       scope->member_ended(*this);
     else
-      unlist(*this);
+      task_registry::unlist(*this);
     throw;
   }
   if (scope) scope->member_started(*this);
@@ -102,7 +111,7 @@ void task_core::has_ended() noexcept {
     call_->take_values();
   }
   const ref_ptr<task_scope> scope = std::move(scope_);
-  if (!scope) unlist(*this);
+  if (!scope) task_registry::unlist(*this);
   ended_.set();
   if (scope) scope->member_ended(*this);
 }
@@ -120,7 +129,7 @@ task_scope::task_scope(kind what, std::source_location where) : kind_(what), whe
   registry.get().add(*this);
 }
 
-task_scope::~task_scope() { unlist(*this); }
+task_scope::~task_scope() { task_registry::unlist(*this); }
 
 std::string task_scope::describe_members() const {
   std::string text;

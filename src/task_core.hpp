@@ -14,6 +14,7 @@
 
 #include "adaptive_mutex.hpp"
 #include "event.hpp"
+#include "process_mark.hpp"
 
 #include <bothworlds/detail/async_call.hpp>
 #include <bothworlds/detail/task_core.hpp>
@@ -74,6 +75,7 @@ private:
   boost::intrusive::list_member_hook<> scope_hook_;  // the scope's mutex
   bool over_ = false;  // likewise: it may end before it stands in the list
   boost::intrusive::list_member_hook<> registry_hook_;  // the registry's; it belongs to no scope
+  const process_mark process_;
 };
 
 class task_scope final : public blocked_call {
@@ -133,6 +135,7 @@ private:
   const std::source_location where_;
   mutable adaptive_mutex mutex_;
   boost::intrusive::list_member_hook<> registry_hook_;  // the registry's
+  const process_mark process_;
   members members_;
   asio::any_io_executor executor_;          // empty: not opened, or left
   std::size_t pending_ = 1;                 // members, and who holds it open

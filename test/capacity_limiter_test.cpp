@@ -12,6 +12,7 @@
 #include <bothworlds/blocking_region.hpp>
 #include <bothworlds/capacity_limiter.hpp>
 #include <bothworlds/error.hpp>
+#include <bothworlds/spawn.hpp>
 #include <bothworlds/sync_to_async.hpp>
 #include <bothworlds/thread_sensitive.hpp>
 #include <bothworlds/worker_pool.hpp>
@@ -423,6 +424,24 @@ TEST_CASE("a task that outlives the call which held the token takes one of its o
     co_await late->join();
     CHECK(ran);
   });
+  CHECK(one.stats().borrowed == 0);
+}
+
+TEST_CASE(
+    "nest_depth_pool_one: a coroutine spawned below the call that holds the token shares it") {
+  capacity_limiter one(1);
+  int ran = 0;
+  async_to_sync([&]() -> awaitable<void> {
+    auto call = sync_to_async([&] { ++ran; }, {.limiter = &one});
+    auto spawns = [&]() -> awaitable<void> {
+      auto child = [&]() -> awaitable<void> { co_await call(); };
+      co_await bothworlds::spawn(co_await asio::this_coro::executor, std::ref(child),
+                                 asio::use_awaitable);
+    };
+    auto holds = sync_to_async([&] { async_to_sync(std::ref(spawns))(); }, {.limiter = &one});
+    co_await holds();
+  })();
+  CHECK(ran == 1);
   CHECK(one.stats().borrowed == 0);
 }
 

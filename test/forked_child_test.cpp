@@ -9,6 +9,7 @@
 #include "support/loop_tools.hpp"
 #include "support/process.hpp"
 #include "support/sanitizers.hpp"
+#include "support/test_executors.hpp"
 
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/blocking_portal.hpp>
@@ -16,15 +17,20 @@
 #include <bothworlds/channel.hpp>
 #include <bothworlds/error.hpp>
 #include <bothworlds/run.hpp>
+#include <bothworlds/spawn.hpp>
 #include <bothworlds/stream.hpp>
 #include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/task.hpp>
 #include <bothworlds/thread_bound.hpp>
 #include <bothworlds/worker_pool.hpp>
 
+#include <boost/asio/bind_executor.hpp>
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -265,6 +271,49 @@ TEST_CASE(
             co_return code;
           })();
         }) == as_expected);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: in the child a call that has had tasks ends, and others "
+    "begin" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  const auto with_a_task = [](bool forks) -> awaitable<int> {
+    const auto task = co_await bothworlds::create_task(answer());
+    co_await task.join();
+    co_return forks ? forked() : 42;
+  };
+  const int code = async_to_sync(with_a_task)(true);
+  if (code == 0) ::_exit(async_to_sync(with_a_task)(false));
+  CHECK(code == as_expected);
+}
+
+TEST_CASE(
+    "fork_with_warm_pool: in the child no handler of a spawned coroutine is "
+    "told" SKIPPED_WHERE_MALLOC_IS_NOT_FORK_SAFE) {
+  loop_thread other;
+  const auto posted = std::make_shared<std::atomic<int>>(0);
+  std::promise<void> told;
+  const pid_t parent = ::getpid();
+  int code = 0;
+  const auto root = [&]() -> awaitable<int> {
+    auto forks = [&]() -> awaitable<void> {
+      code = forked();
+      co_return;
+    };
+    bothworlds::spawn(co_await asio::this_coro::executor, std::ref(forks),
+                      asio::bind_executor(counting_executor(other.executor(), posted),
+                                          [&](std::exception_ptr) { told.set_value(); }));
+    co_await comes_true_on_loop([&] { return code != 0; });
+    co_return code;
+  };
+  CHECK(ends_in_child_with_forked_child([&] {
+          try {
+            return async_to_sync(root)();
+          } catch (...) {
+            if (::getpid() != parent && *posted != 0) ::_exit(5);
+            throw;
+          }
+        }) == as_expected);
+  told.get_future().get();
 }
 
 TEST_CASE(

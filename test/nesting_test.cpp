@@ -17,9 +17,11 @@
 #include <bothworlds/worker_pool.hpp>
 
 #include <boost/asio/detached.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <doctest/doctest.h>
 
 #include <condition_variable>
+#include <future>
 #include <latch>
 #include <mutex>
 #include <optional>
@@ -491,6 +493,36 @@ TEST_CASE(
     co_await call();
   });
   CHECK(ran_on == lane);
+}
+
+TEST_CASE(
+    "late_task: after a call below one that has ended, its thread's next root call has that thread "
+    "for "
+    "its thread-sensitive calls") {
+  asio::thread_pool threads(1);
+  const asio::any_io_executor there = threads.get_executor();
+  gate root_has_ended;
+  std::promise<bool> same;
+  std::thread([&] {
+    async_to_sync([&]() -> awaitable<void> {
+      auto call = sync_to_async(
+          [&] {
+            root_has_ended.wait();
+            async_to_sync(answer, {.force_new_loop = true})();
+          },
+          {.executor = &there});
+      auto outlives = [](auto awaited) -> awaitable<void> { co_await awaited(); };
+      asio::co_spawn(co_await asio::this_coro::executor, outlives(std::move(call)), asio::detached);
+      co_await yield_to_loop();
+    })();
+    root_has_ended.open();
+    asio::post(threads, [&] {
+      const bothworlds::blocking_region may_block;
+      same.set_value(async_to_sync(sensitive_thread)() == kernel_thread_id());
+    });
+    CHECK(same.get_future().get());
+  }).join();
+  threads.join();
 }
 
 TEST_CASE(

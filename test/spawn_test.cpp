@@ -20,6 +20,7 @@
 #include <boost/asio/use_future.hpp>
 #include <doctest/doctest.h>
 
+#include <cstdint>
 #include <future>
 #include <memory>
 #include <optional>
@@ -344,6 +345,25 @@ TEST_CASE(
     never_began.set_value(e);
   }));
   CHECK(code_of(never_began.get_future().get()) == errc::loop_stopped);
+}
+
+TEST_CASE("a callable with an alignment of its own is kept at that") {
+  struct alignas(64) aligned {
+    bool* is_aligned;
+    awaitable<void> operator()() {
+      *is_aligned = reinterpret_cast<std::uintptr_t>(this) % 64 == 0;
+      return yield_to_loop();
+    }
+  };
+  on_a_loop([]() -> awaitable<void> {
+    const auto executor = co_await asio::this_coro::executor;
+    for (int i = 0; i < 8; ++i) {
+      bool is_aligned = false;
+      const aligned work{&is_aligned};
+      co_await spawn(executor, work, asio::use_awaitable);
+      CHECK(is_aligned);
+    }
+  });
 }
 
 TEST_CASE("ten thousand spawned coroutines at once, each with a call on a worker, all end") {

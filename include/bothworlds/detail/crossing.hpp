@@ -169,10 +169,10 @@ private:
   void cancel_inner(asio::cancellation_type type) noexcept;
 
   // What is small stands where there would be holes.
-  bool withdrawn_ = false;     // the awaiting loop; the next four, too
-  bool offered_here_ = false;  // it stands among that loop's own offers
-  bool abandoned_ = false;
-  bool keeps_pool_ = false;  // prepare() has counted a reference to pool_
+  bool withdrawn_ : 1 = false;     // the awaiting loop; the next three, too, in one byte
+  bool offered_here_ : 1 = false;  // it stands among that loop's own offers
+  bool abandoned_ : 1 = false;
+  bool keeps_pool_ : 1 = false;  // prepare() has counted a reference to pool_
   const bool thread_sensitive_;
   bool has_helper_ = false;  // dispatch(), then constant: this may stand as an offer in helper()
   std::atomic<queue> queue_{queue::none};  // dispatch()

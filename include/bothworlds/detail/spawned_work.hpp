@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <exception>
 #include <memory>
+#include <new>
 #include <source_location>
 #include <utility>
 
@@ -30,6 +31,12 @@ public:
 
   static void* operator new(std::size_t bytes) { return recycle_allocate(bytes); }
   static void operator delete(void* block, std::size_t bytes) { recycle_deallocate(block, bytes); }
+  static void* operator new(std::size_t bytes, std::align_val_t alignment) {
+    return ::operator new(bytes, alignment);
+  }
+  static void operator delete(void* block, std::size_t, std::align_val_t alignment) {
+    ::operator delete(block, alignment);
+  }
 
   virtual void invoke(std::source_location where) = 0;
   virtual void await_from(coroutine_frame& host) = 0;

@@ -45,9 +45,10 @@ public:
   void suspend(continuation&& resume, asio::cancellation_slot slot) noexcept;
 
   /// The loop that resumes it. Null: another kind of loop.
-  loop* awaiting_loop() const noexcept { return loop_; }
+  loop* awaiting_loop() const noexcept { return on_foreign_ ? nullptr : loop_; }
   const ref_ptr<chain_node>& awaiting_node() const noexcept { return node_; }
-  const ref_ptr<foreign_awaiter>& awaiting_foreign() const noexcept { return foreign_; }
+  /// Its place on that one; null: the loop is one of ours, or not known yet.
+  foreign_awaiter* awaiting_foreign() const noexcept { return on_foreign_ ? foreign_ : nullptr; }
 
 protected:
   suspension() noexcept;
@@ -93,13 +94,16 @@ private:
 
   // What stands first is for who delivers; the rest is written on the awaiting loop, or, where that
   // is a foreign one, under its context's mutex.
-  loop* loop_ = nullptr;              // that of node_, which keeps it
-  ref_ptr<foreign_awaiter> foreign_;  // as node_; null: the awaiting loop is one of ours
+  union {
+    loop* loop_ = nullptr;      // that of node_, which keeps it; null: not known yet
+    foreign_awaiter* foreign_;  // with a reference; where on_foreign_
+  };
   continuation resume_;
   ref_ptr<chain_node> node_;  // set by prepare_resumption(), then constant until it has arrived;
                               // null: the coroutine has no chain
   boost::intrusive::list_member_hook<>
-      in_flight_hook_;  // the awaiting loop's driver, or the foreign context's mutex
+      in_flight_hook_;       // the awaiting loop's driver, or the foreign context's mutex
+  bool on_foreign_ = false;  // as node_
   bool keeps_node_ = false;
 };
 
