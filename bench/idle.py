@@ -9,14 +9,19 @@ SETTLE = 12  # seconds: idle workers leave after ten, each with one last wake-up
 WATCH = 10
 
 
-def wakeups(pid):
-    """Each time a thread goes to sleep of its own accord it has been awake before."""
-    total = 0
+def sleeps(pid):
+    """How often each thread has gone to sleep of its own accord; it has been awake before."""
+    counts = {}
     for status in Path(f"/proc/{pid}/task").glob("*/status"):
         for line in status.read_text().splitlines():
             if line.startswith("voluntary_ctxt_switches"):
-                total += int(line.split()[1])
-    return total
+                counts[status.parent.name] = int(line.split()[1])
+    return counts
+
+
+def wakeups(before, after):
+    """Between two looks. A thread that has ended has woken up for that, once at least."""
+    return sum(after.get(thread, before.get(thread, 0) + 1) - before.get(thread, 0) for thread in before | after)
 
 
 def measure(program):
@@ -26,9 +31,9 @@ def measure(program):
         if process.stdout.readline().strip() != "idle":
             raise RuntimeError("bench_idle did not get as far as being idle")
         time.sleep(SETTLE)
-        before = wakeups(process.pid)
+        before = sleeps(process.pid)
         time.sleep(WATCH)
-        return wakeups(process.pid) - before
+        return wakeups(before, sleeps(process.pid))
     finally:
         process.kill()
         process.wait()
