@@ -74,7 +74,7 @@ void async_call::block(const async_options& options, loop* elsewhere) {
   else
     block_on_own_loop(thread, options, caller);
   // Given up, it may still be running.
-  if (values && has_ended()) take_back(*values, values_);
+  if (values && has_ended()) take_back(*values, std::move(values_));
 }
 
 void async_call::belongs_to(const crossing* caller) {
@@ -207,8 +207,8 @@ void async_call::block_on_loop_of(crossing& caller, thread_state& thread,
   if (awaiter.context()->stopped()) refuse();
   const chain_node* const above = caller.awaiting_node().get();
   const auto make_node = [&] {
-    node_ =
-        new chain_node(awaiter.context(), above ? above->inner() : serialised(awaiter.executor()));
+    node_ = new foreign_node(awaiter.context(),
+                             above ? above->inner() : serialised(awaiter.executor()));
   };
   if (!awaiter.context()->with_context(make_node)) refuse();
   const blocking_scope scope(*this, &caller, options.stop);
@@ -220,16 +220,16 @@ void async_call::block_on_loop_of(crossing& caller, thread_state& thread,
 /// Starts a fresh coroutine from the executor's own thread.
 struct coroutine_access {
   ref_ptr<async_call> call;
-  ref_ptr<chain_node> node;
+  ref_ptr<call_node> node;
 
-  coroutine_access(ref_ptr<async_call> what, ref_ptr<chain_node> where) noexcept
+  coroutine_access(ref_ptr<async_call> what, ref_ptr<call_node> where) noexcept
       : call(std::move(what)), node(std::move(where)) {}
   coroutine_access(coroutine_access&&) noexcept = default;
   ~coroutine_access() {
     if (call && !hand_over::fails(call.get())) drop(std::move(call), std::move(node));
   }
   /// It was never started: the executor is gone.
-  static void drop(ref_ptr<async_call> call, ref_ptr<chain_node> node) noexcept {
+  static void drop(ref_ptr<async_call> call, ref_ptr<call_node> node) noexcept {
     const coroutine_scope ended(*call.detach(), *node);
   }
   void operator()() {
@@ -243,7 +243,7 @@ struct coroutine_access {
 };
 
 // Where this throws, the call has not ended, and nothing of it has been called.
-void async_call::start_on(const ref_ptr<chain_node>& node) {
+void async_call::start_on(const ref_ptr<call_node>& node) {
   const ref_ptr<async_call> self(this);
   hand_over current(this);
   node->execute(continuation(coroutine_access(self, node)), false);

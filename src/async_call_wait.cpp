@@ -2,7 +2,7 @@
 //
 // A thread that waits for its call: it drives its own loop, runs what its chain needs, or sleeps.
 #include "blocked_thread.hpp"
-#include "chain.hpp"
+#include "call_node.hpp"
 #include "exception_from.hpp"
 #include "foreign_context.hpp"
 #include "forked_child.hpp"

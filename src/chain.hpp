@@ -12,115 +12,57 @@
 // to the executor that it carries.
 #pragma once
 
+#include "chain_place.hpp"
 #include "context_values.hpp"
 #include "foreign_context.hpp"
-#include "lane.hpp"
-#include "limiter_core.hpp"
 
-#include <bothworlds/detail/asio_internals.hpp>
 #include <bothworlds/detail/continuation.hpp>
-#include <bothworlds/detail/task_core.hpp>
+#include <bothworlds/detail/ref_counted.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/execution.hpp>
 
-#include <memory>
+#include <atomic>
+#include <cstdint>
+#include <source_location>
+#include <utility>
 
 namespace bothworlds::detail {
 
 namespace asio = boost::asio;
 
+class lane;
 class loop;
+class loop_memory;
 class suspension;
+class task_scope;
+class work;
 
-/// Which thread a call blocks, and which one is its chain's sync thread.
-struct chain_place {
-  ref_ptr<lane>
-      blocked;  // the thread that waits for this call, or for the nearest one above that has
-                // one; null: none (coroutines wait)
-  ref_ptr<lane> sync_lane;  // where thread-sensitive calls go; null: the process's lane
-  // The nearest frame, from here upwards, that blocks the thread of sync_lane: through it that lane
-  // can be reached although it is busy. Null: there is none, or it is this very node (see
-  // blocks_sync_lane).
-  ref_ptr<class chain_node> lane_frame;
-  // The nearest call above this one for which a thread waits, and that had not ended when this began;
-  // null: none.
-  ref_ptr<class chain_node> above;
-  ref_ptr<limiter_token>
-      token;  // the innermost one of the calls above, held or given back; null: none
-  const async_call* call =
-      nullptr;  // for which `blocked` waits, to be compared only; null: another, or not known
-  std::uint32_t epoch = 0;     // of `blocked`
-  bool is_waited_for = false;  // by `blocked`: this very call, not one above it
-  bool sync_root = false;      // the chain started on a plain thread, which owns sync_lane
-  bool in_context = false;     // inside with_thread_sensitive_context
-  bool blocks_sync_lane = false;
-
-  /// Of a call that a coroutine of `node` makes, or a callable that it awaits.
-  static chain_place below(ref_ptr<class chain_node> node);
-  /// What `above` is, for what is below `node`.
-  static ref_ptr<class chain_node> nearest_waited_for(ref_ptr<class chain_node> node) noexcept;
-  /// A thread waits for `for_call`; it is the sync thread of its chain if no call is above this one.
-  void is_blocked_by(lane& thread, bool root, const async_call* for_call = nullptr);
-  /// Of a call below no other, which its loop's own thread waits for: see enter_root().
-  bool is_bare_root() const noexcept { return is_waited_for && !call; }
-  /// It leads to other nodes, and keeps them.
-  bool hangs() const noexcept { return above || lane_frame || token; }
-};
-
+/// What a coroutine's executor leads to: a call (call_node), or a coroutine that was spawned.
 class chain_node : public ref_counted {
 public:
-  /// On one of our loops. `memory`: what its coroutines are made of is recycled for this node alone,
-  /// so that nested calls, each with a node, need nothing from the heap.
-  explicit chain_node(ref_ptr<loop> own, std::unique_ptr<loop_memory> memory = nullptr);
-  /// On somebody else's executor. Inside context->with_context().
-  chain_node(const ref_ptr<foreign_context>& context, const asio::any_io_executor& inner);
-
+  /// Null: not on one of our loops.
   const ref_ptr<loop>& own_loop() const noexcept { return loop_; }
-  /// Not on one of our loops.
-  const ref_ptr<foreign_context>& foreign() const noexcept { return inner_->context(); }
-  /// Null: that of the loop. The driver, like the loop's.
-  loop_memory* memory() const noexcept { return memory_.get(); }
+  /// Otherwise.
+  const ref_ptr<foreign_context>& foreign() const noexcept { return bound()->context(); }
   /// Of a foreign context, inside with_context() or on its own threads.
-  const asio::any_io_executor& inner() const noexcept { return inner_->may_run_now(); }
+  const asio::any_io_executor& inner() const noexcept { return bound()->may_run_now(); }
   asio::execution_context& context() const noexcept;
+  /// Where Asio recycles what its coroutines are made of. Null: where the loop does. The driver, like
+  /// the loop's.
+  virtual loop_memory* memory() const noexcept { return nullptr; }
 
-  const chain_place& place() const noexcept { return place_; }
-  /// A call begins, with its caller's values.
-  /// `tasks` is where its tasks belong; null: nowhere, unless it `hosts_tasks`.
-  void enter(chain_place place, value_cell&& values, ref_ptr<task_scope> tasks,
-             bool hosts_tasks) noexcept {
-    place_ = std::move(place);
-    begin(std::move(values), std::move(tasks), hosts_tasks);
-  }
-  /// The same for a call below no other, for which `thread` waits. A resident's calls are mostly of
-  /// this kind, one after another, of one thread: their place is the same.
-  void enter_root(lane& thread, value_cell&& values, bool hosts_tasks) {
-    if (!place_.is_bare_root() || place_.blocked.get() != &thread) {
-      place_ = {};
-      place_.is_blocked_by(thread, true);
-    }
-    place_.epoch = thread.epoch();
-    begin(std::move(values), nullptr, hosts_tasks);
-  }
-  /// It has ended; gives its values, for value_cell::take().
-  value_cell&& leave() noexcept {
-    open_.store(false, std::memory_order_release);
-    tasks_.reset();
-    hosts_tasks_ = false;
-    return std::move(values_);
-  }
+  virtual const chain_place& place() const noexcept = 0;
+  /// For what is spawned here. On one of our loops; any thread. Throws std::bad_alloc.
+  virtual ref_ptr<const shared_place> place_of_spawned() = 0;
+  /// The scope of the tasks that are made here; made where there can be one. Null: there cannot. The
+  /// executor.
+  virtual ref_ptr<task_scope> tasks(std::source_location where) = 0;
   /// Of the call: whoever runs in it changes them.
   value_cell& values() const noexcept { return values_; }
-  const ref_ptr<task_scope>& tasks() const noexcept { return tasks_; }
-  /// The call waits for a scope that is set for it.
-  bool hosts_tasks() const noexcept { return hosts_tasks_; }
-  void set_tasks(ref_ptr<task_scope> tasks) noexcept { tasks_ = std::move(tasks); }
   /// How many executors say that something is under way: two for each coroutine, one for each
   /// operation of Asio's.
   std::uint32_t unfinished() const noexcept { return tracked_.load(std::memory_order_relaxed); }
-  /// Lets go of the nodes above. Only while nobody but the resident holds this one.
-  void forget_place() noexcept { place_ = {}; }
 
   /// Queues thread-sensitive work of this chain. Throws when its thread can no longer run it.
   void submit_sensitive(work& item) const;
@@ -150,30 +92,34 @@ public:
   const suspension* sole_wait() const noexcept;
 
 protected:
+  /// Null: on somebody else's executor.
+  explicit chain_node(ref_ptr<loop> own) noexcept;
   ~chain_node() override;
 
-private:
-  void begin(value_cell&& values, ref_ptr<task_scope> tasks, bool hosts_tasks) noexcept {
-    tasks_ = std::move(tasks);
-    hosts_tasks_ = hosts_tasks;
+  /// What runs here begins, with these values.
+  void open(value_cell&& values) noexcept {
     values_.take(std::move(values));
     open_.store(true, std::memory_order_release);
   }
+  /// It has ended; gives its values, for value_cell::take().
+  value_cell&& close() noexcept {
+    open_.store(false, std::memory_order_release);
+    return std::move(values_);
+  }
+
+private:
+  /// The executor that is not of one of our loops; null: it is.
+  virtual const bound_executor* bound() const noexcept { return nullptr; }
   bool reaches_sync_lane() const noexcept;
 
   // What is small stands where there would be holes.
   mutable std::atomic<std::uint32_t> tracked_{
       0};  // any thread: executors that say that something is under way
   const ref_ptr<loop> loop_;
-  const std::unique_ptr<loop_memory> memory_;
-  const std::unique_ptr<bound_executor> inner_;  // null: on one of our loops
-  chain_place place_;
   [[no_unique_address]] mutable value_cell values_;  // closed between two calls
-  bool hosts_tasks_ = false;                         // the executor; likewise the next
   std::atomic<bool> open_{
-      false};  // the call of this node has not ended; release by the loop, acquire by any
+      false};                  // what runs here has not ended; release by the loop, acquire by any
   std::uint32_t awaited_ = 0;  // the awaiting loop: operations in flight
-  ref_ptr<task_scope> tasks_;  // the executor
   const suspension* latest_ =
       nullptr;  // the awaiting loop: the one that was started last, while it is in flight
 };

@@ -165,7 +165,7 @@ void channel_wait::arrived(bool resumes) noexcept {
 
 void channel_wait::orphaned() noexcept {
   if (channel_->withdraw(*this, outcome::cancelled)) intrusive_ptr_release(this);
-  drop_continuation();
+  drop_coroutine();
 }
 
 // --- the channel

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // A call that no thread waits for: it runs below a coroutine, on that coroutine's loop.
-#include "chain.hpp"
+#include "call_node.hpp"
 #include "foreign_context.hpp"
 #include "loop.hpp"
 #include "serial_executor.hpp"
@@ -33,7 +33,7 @@ void async_call::start_child(const asio::any_io_executor& executor,
   const ref_ptr<async_call> self(this);
   const auto context = foreign_context::of(asio::query(executor, asio::execution::context));
   const auto make_node = [&] {
-    node_ = new chain_node(context, above ? (*above)->inner() : serialised(executor));
+    node_ = new foreign_node(context, above ? (*above)->inner() : serialised(executor));
   };
   const auto begin = [&] {
     node_->enter(take_place(), hand_values_on(), std::move(tasks_), false);

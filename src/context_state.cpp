@@ -83,7 +83,7 @@ asio::awaitable<void> run_in_context(ref_ptr<async_call> call, ref_ptr<context_s
   const auto inner = make_counted<task_core>(call, nullptr, task_core::role::member);
   asio::awaitable<void> ended = end_of(inner);
   inner->start(executor, context_snapshot::with(in->share().get(), entered_context(), entered),
-               node ? tasks_of(**node, call->where()) : nullptr);
+               node ? (*node)->tasks(call->where()) : nullptr);
   co_await std::move(ended);
   in->keep(call->take_values().share());
 }

@@ -68,19 +68,36 @@ context_snapshot::pointer context_snapshot::merged(const context_snapshot* base,
   return result;
 }
 
-void value_cell::set(context_snapshot::pointer values) noexcept {
-  own_ = std::move(values);
-  changed_ = true;
+void value_cell::set(context_snapshot::pointer values) {
+  if (!changed_) {
+    ref_ptr<changed_values> made = make_counted<changed_values>();
+    made->began_with = share();
+    values_ = std::move(made);
+    changed_ = true;
+  }
+  change().now = std::move(values);
 }
 
-void value_cell::merge_changes(const value_cell& ended_call) noexcept {
-  if (current() == ended_call.began_with_.get()) return set(ended_call.own_);
-  try {
-    set(context_snapshot::merged(current(), ended_call.began_with_.get(), ended_call.own_.get()));
-  } catch (const std::bad_alloc&) {
-    set(ended_call
-            .own_);  // the later one wins, as it does for each variable that both have changed
+void value_cell::merge_changes(value_cell& ended_call) noexcept {
+  changed_values& theirs = ended_call.change();
+  if (current() != theirs.began_with.get()) try {
+      theirs.now = context_snapshot::merged(current(), theirs.began_with.get(), theirs.now.get());
+    } catch (const std::bad_alloc&) {
+      // The later one wins, as it does for each variable that both have changed.
+    }
+  replace_by_those_of(ended_call);
+}
+
+// Takes nothing from the heap.
+void value_cell::replace_by_those_of(value_cell& ended_call) noexcept {
+  changed_values& theirs = ended_call.change();
+  if (changed_) {
+    change().now = std::move(theirs.now);
+    return;
   }
+  theirs.began_with = share();
+  values_.swap(ended_call.values_);
+  std::swap(changed_, ended_call.changed_);
 }
 
 BOTHWORLDS_NOINLINE value_cell* current_cell() noexcept {

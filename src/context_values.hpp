@@ -7,6 +7,8 @@
 
 #include <bothworlds/detail/value_cell.hpp>
 
+#include <utility>
+
 namespace bothworlds::detail {
 
 struct thread_state;
@@ -32,8 +34,8 @@ inline context_snapshot::pointer hand_on(value_cell& cell) noexcept {
 }
 
 /// What a call that began with them has changed.
-inline void take_back(value_cell& cell, const value_cell& ended_call) noexcept {
-  cell.take_changes(ended_call);
+inline void take_back(value_cell& cell, value_cell&& ended_call) noexcept {
+  cell.take_changes(std::move(ended_call));
   if (adapters()) [[unlikely]]
     install_if_current(cell);
 }

@@ -22,6 +22,18 @@
 #include <boost/thread/exceptions.hpp>
 
 namespace bothworlds::detail {
+
+/// Of a call with rare options, or one that can be interrupted: most take no room for it.
+struct crossing::rare_parts : recycled {
+  explicit rare_parts(ref_ptr<const call_extras> options) noexcept : extras(std::move(options)) {}
+
+  const ref_ptr<const call_extras> extras;  // null: none
+  ref_ptr<limiter_token>
+      token;  // set by prepare(), its own; dispatch() may take one of a call above instead
+  std::unique_ptr<detail::interruption>
+      interruption;  // set by prepare(), then constant; only with cancel_policy::interrupt
+};
+
 namespace {
 
 /// What is handed to a user's executor. Runs the crossing once; fails it where the executor drops
@@ -102,7 +114,9 @@ crossing::crossing(const call_options& options)
     : work(options.where),
       thread_sensitive_(options.thread_sensitive),
       pool_(options.pool ? core_of(*options.pool).get() : nullptr),
-      extras_(options.extras),
+      rare_(options.extras || options.on_cancel == cancel_policy::interrupt
+                ? std::make_unique<rare_parts>(options.extras)
+                : nullptr),
       on_cancel_(options.on_cancel) {}
 
 crossing::~crossing() {
@@ -117,16 +131,30 @@ work::~work() = default;
 blocked_call::~blocked_call() = default;
 ref_counted::~ref_counted() = default;
 
-const char* crossing::name() const noexcept { return extras_ ? extras_->name : nullptr; }
+const call_extras* crossing::extras() const noexcept {
+  return rare_ ? rare_->extras.get() : nullptr;
+}
+
+const limiter_token* crossing::token() const noexcept {
+  return rare_ ? rare_->token.get() : nullptr;
+}
+
+interruption* crossing::interruptible() const noexcept {
+  return rare_ ? rare_->interruption.get() : nullptr;
+}
+
+const char* crossing::name() const noexcept { return extras() ? extras()->name : nullptr; }
 
 void crossing::prepare(asio::any_io_executor&& awaiting) {
   prepare_resumption(std::move(awaiting), where());
-  if (on_cancel_ == cancel_policy::interrupt) interruption_ = std::make_unique<interruption>();
-  if (extras_ && extras_->limiter)
-    token_ = new limiter_token(extras_->limiter, *this, chain_token());
-  if (call_target* const elsewhere = target()) return elsewhere->check(where());
-  const bool on_executor = extras_ && extras_->executor;
-  if (on_executor || thread_sensitive_) return;
+  if (on_cancel_ == cancel_policy::interrupt)
+    rare_->interruption = std::make_unique<interruption>();
+  if (const call_extras* const rare = extras()) {
+    if (rare->limiter) rare_->token = new limiter_token(rare->limiter, *this, chain_token());
+    if (rare->target) return rare->target->check(where());
+    if (rare->executor) return;
+  }
+  if (thread_sensitive_) return;
   if (pool_) {
     intrusive_ptr_add_ref(pool_);
     keeps_pool_ = true;
@@ -158,12 +186,12 @@ lane& crossing::queue_lane() const noexcept {
 lane& crossing::helper() const noexcept { return *awaiting_node()->place().blocked; }
 
 void crossing::dispatch() {
-  if (token_) {
+  if (token()) {
     keeps_node();  // other threads may go on with this call, while it is cancelled here
     // Set before that, not after it is queued, as below.
     has_helper_ = pool_ && awaiting_node() && awaiting_node()->helper();
     queue_.store(queue::limiter, std::memory_order_release);
-    if (!limiter_core::acquire(token_, *this))
+    if (!limiter_core::acquire(rare_->token, *this))
       return watch_waits();  // it waits for a token: grant() goes on
   }
   hand_over(true);
@@ -180,7 +208,7 @@ void crossing::grant(ref_ptr<crossing> next) noexcept {
     }
     // Claimed: it was cancelled meanwhile, and who did that passes the token on.
     if (!why || !call->try_claim()) return;
-    call->failure_ = std::move(why);
+    call->fails(std::move(why));
     call->discard();
     next = ref_ptr<crossing>(call).detach()->finish();
   }
@@ -192,11 +220,11 @@ void crossing::hand_over(bool on_the_loop) {
     queue_.store(elsewhere->queues_in() ? queue::lane : queue::none, std::memory_order_release);
     return elsewhere->submit(*this, node);
   }
-  if (extras_ && extras_->executor) {
+  if (extras() && extras()->executor) {
     queue_.store(queue::executor, std::memory_order_release);
     const ref_ptr<crossing> self(this);
     detail::hand_over current(this);
-    extras_->executor.execute(executor_job(*this));
+    extras()->executor.execute(executor_job(*this));
     if (current.failed) executor_job::drop(self);
     return;
   }
@@ -248,7 +276,7 @@ void crossing::offer(const chain_node& node, bool on_the_loop) {
     offered_here_ = true;
     return own->offer_here(*this);
   }
-  if (!token_) has_helper_ = true;
+  if (!token()) has_helper_ = true;
   if (has_helper_) helper->push_offer(*this, node.place().epoch);
 }
 
@@ -266,24 +294,26 @@ void crossing::run() noexcept {
     std::optional<may_block_scope> scope;
     if (!runs_on_loop_) scope.emplace(this, thread, loop);
     const cell_scope values(&values_, thread, loop);
-    if (interruption_) {
+    interruption* const by_cancellation = interruptible();
+    bool interrupted = false;
+    if (by_cancellation) {
       ++thread.interruptible;
-      interruption_->begin();
+      by_cancellation->begin();
     }
     try {
       invoke();
     } catch (const boost::thread_interrupted&) {
-      interrupted_ = true;
-      failure_ = std::current_exception();
+      interrupted = true;
+      fails(std::current_exception());
     } catch (...) {
-      failure_ = std::current_exception();
+      fails(std::current_exception());
     }
     // Who awaits it is in the parent: what is further down on this stack sees that.
     if (process.is_of_parent()) return;
-    if (interruption_) {
+    if (by_cancellation) {
       --thread.interruptible;
-      interruption_->end();
-      if (interrupted_ && interruption_->fired()) failure_ = operation_aborted();
+      by_cancellation->end();
+      if (interrupted && by_cancellation->fired()) fails(operation_aborted());
     }
     discard();
   }
@@ -291,7 +321,7 @@ void crossing::run() noexcept {
 }
 
 void crossing::refuse(std::exception_ptr why) noexcept {
-  failure_ = std::move(why);
+  fails(std::move(why));
   discard();
   complete();
 }
@@ -312,13 +342,15 @@ ref_ptr<crossing> crossing::finish() noexcept {
 }
 
 ref_ptr<crossing> crossing::give_token_back() noexcept {
-  return token_ ? limiter_core::release(*token_) : ref_ptr<crossing>();
+  return token() ? limiter_core::release(*rare_->token) : ref_ptr<crossing>();
 }
 
-call_target* crossing::target() const noexcept { return extras_ ? extras_->target.get() : nullptr; }
+call_target* crossing::target() const noexcept {
+  return extras() ? extras()->target.get() : nullptr;
+}
 
 ref_ptr<limiter_token> crossing::chain_token() const noexcept {
-  if (token_) return token_;
+  if (token()) return rare_->token;
   return awaiting_node() ? awaiting_node()->place().token : ref_ptr<limiter_token>();
 }
 
@@ -327,7 +359,8 @@ void crossing::arrived(bool resumes) noexcept {
   if (offered_here_ && resumes) awaiting_loop()->withdraw_offer(*this);
   if (has_helper_ || withdrawn_ || offered_here_) withdraw();
   // An abandoned callable may still be running.
-  if (resumes && awaiting_node() && !abandoned_) awaiting_node()->values().take_changes(values_);
+  if (resumes && awaiting_node() && !abandoned_)
+    awaiting_node()->values().take_changes(std::move(values_));
 }
 
 void crossing::orphaned() noexcept {
@@ -344,7 +377,7 @@ void crossing::orphaned() noexcept {
     cancel_inner(asio::cancellation_type::terminal);
     note_abandoned();
   }
-  drop_continuation();
+  drop_coroutine();
 }
 
 void crossing::withdraw() noexcept {
@@ -366,9 +399,9 @@ void crossing::cancel(asio::cancellation_type type) noexcept {
   if (on_cancel_ == cancel_policy::abandon) abandon();
   request_stop();
   cancel_inner(type);
-  if (interruption_) {
+  if (interruption* const running = interruptible()) {
     static const std::function<void()> none;
-    interruption_->fire(extras_ ? extras_->interruptor : none);
+    running->fire(extras() ? extras()->interruptor : none);
   }
 }
 
@@ -413,8 +446,6 @@ void crossing::detach() noexcept {
   inner_ = nullptr;
 }
 
-std::exception_ptr crossing::failure() {
-  return abandoned_ ? operation_aborted() : std::move(failure_);
-}
+std::exception_ptr crossing::failure() { return abandoned_ ? operation_aborted() : take_failure(); }
 
 }  // namespace bothworlds::detail

@@ -16,7 +16,7 @@ namespace bothworlds::detail {
 namespace {
 
 struct start_wait {
-  suspension* waiting;
+  resumes_handler<suspension>* waiting;
   template <class Handler>
   void operator()(Handler&& handler) const noexcept {
     const asio::cancellation_slot slot = asio::get_associated_cancellation_slot(handler);
@@ -76,7 +76,7 @@ void event::waiter::cancel(asio::cancellation_type type) noexcept {
 void event::waiter::orphaned() noexcept {
   const ref_ptr<waiter> self(this);
   if (of_.remove(*this)) intrusive_ptr_release(static_cast<const ref_counted*>(this));
-  drop_continuation();
+  drop_coroutine();
 }
 
 asio::awaitable<void> event::wait(ref_ptr<const ref_counted> owner, ref_ptr<blocked_call> cancels) {

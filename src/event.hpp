@@ -32,7 +32,7 @@ public:
   asio::awaitable<void> wait(ref_ptr<const ref_counted> owner, ref_ptr<blocked_call> cancels);
 
 private:
-  class waiter final : public ref_counted, public suspension {
+  class waiter final : public ref_counted, public resumes_handler<suspension> {
   public:
     waiter(event& of, ref_ptr<const ref_counted> owner, ref_ptr<blocked_call> cancels) noexcept
         : of_(of), owner_(std::move(owner)), cancels_(std::move(cancels)) {}

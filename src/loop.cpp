@@ -54,12 +54,9 @@ private:
 };
 
 /// A function that waits in a loop's completion queue.
-struct queued_function final : loop_op {
+struct queued_function final : recycled, loop_op {
   queued_function(const chain_node& where, continuation&& what)
       : node(&where), function(std::move(what)) {}
-
-  static void* operator new(std::size_t bytes) { return recycle_allocate(bytes); }
-  static void operator delete(void* block, std::size_t bytes) { recycle_deallocate(block, bytes); }
 
   void take_turn(bool deliver) noexcept override {
     const std::unique_ptr<queued_function> self(this);

@@ -38,11 +38,11 @@ struct awaiting_call {
 /// A scope that owns its node.
 class fresh_scope {
 public:
-  fresh_scope(ref_ptr<async_call> call, ref_ptr<chain_node> node) noexcept
+  fresh_scope(ref_ptr<async_call> call, ref_ptr<call_node> node) noexcept
       : node_(std::move(node)), scope(*call.detach(), *node_) {}
 
 private:
-  ref_ptr<chain_node> node_;
+  ref_ptr<call_node> node_;
 
 public:
   coroutine_scope scope;
@@ -94,7 +94,7 @@ bool coroutine_scope::begin(asio::cancellation_signal& signal) noexcept {
 }
 
 ref_ptr<task_scope> coroutine_scope::unfinished_tasks() noexcept {
-  const ref_ptr<task_scope> tasks = node_.tasks();
+  const ref_ptr<task_scope> tasks(node_.hosted_tasks());
   if (!std::exchange(waits_for_tasks_, true)) {
     // It failed, or was asked to end, whatever it made of that: its tasks are to end, too.
     if (call_->failure() || call_->was_cancelled_) tasks->cancel();
@@ -114,7 +114,7 @@ void coroutine_scope::failed() noexcept { call_->fail(std::current_exception());
 void coroutine_scope::finish() noexcept { release().finish_and_release(node_.leave()); }
 
 resident::resident(ref_ptr<loop> home)
-    : node_(new chain_node(std::move(home), std::make_unique<loop_memory>())) {}
+    : node_(new call_node(std::move(home), std::make_unique<loop_memory>())) {}
 
 resident::~resident() = default;
 
@@ -277,7 +277,7 @@ asio::awaitable<void> async_call::run() {
   store();
 }
 
-void run_on_fresh_coroutine(ref_ptr<async_call> call, ref_ptr<chain_node> node,
+void run_on_fresh_coroutine(ref_ptr<async_call> call, ref_ptr<call_node> node,
                             asio::cancellation_signal& signal) {
   const chain_executor executor(node);
   asio::co_spawn(executor, run_once(fresh_scope(std::move(call), std::move(node)), signal),

@@ -9,7 +9,7 @@
 #pragma once
 
 #include "adapted_step.hpp"
-#include "chain.hpp"
+#include "call_node.hpp"
 #include "deadline_timer.hpp"
 
 #include <bothworlds/detail/asio_internals.hpp>
@@ -30,7 +30,7 @@ namespace bothworlds::detail {
 /// Takes the coroutine's reference to the call. The node outlives it.
 class coroutine_scope {
 public:
-  coroutine_scope(async_call& call, chain_node& node) noexcept : call_(&call), node_(node) {}
+  coroutine_scope(async_call& call, call_node& node) noexcept : call_(&call), node_(node) {}
   coroutine_scope(coroutine_scope&& other) noexcept
       : call_(std::exchange(other.call_, nullptr)),
         node_(other.node_),
@@ -48,7 +48,7 @@ public:
   /// The tasks that the call has made and that have not ended: the call ends after them. To be
   /// asked until it is null.
   ref_ptr<task_scope> tasks_to_wait_for() noexcept {
-    return node_.hosts_tasks() && node_.tasks() ? unfinished_tasks() : nullptr;
+    return node_.hosted_tasks() ? unfinished_tasks() : nullptr;
   }
   /// std::bad_alloc, which is being handled, has ended the wait for them: that is the call's
   /// failure, they are cancelled, and the next wait is tried a little later.
@@ -67,7 +67,7 @@ private:
   ref_ptr<task_scope> unfinished_tasks() noexcept;
 
   async_call* call_;  // null: moved from, or finished
-  chain_node& node_;
+  call_node& node_;
   bool waits_for_tasks_ = false;
 };
 
@@ -113,7 +113,7 @@ private:
   void await_settlement() noexcept;
   asio::awaitable<void> settle();
 
-  const ref_ptr<chain_node> node_;
+  const ref_ptr<call_node> node_;
   asio::cancellation_signal signal_;
   std::optional<coroutine_thread> idle_;       // while it waits for a call; owns the resident
   std::optional<coroutine_scope> scope_;       // of the call that it runs; none: it is idle
@@ -126,7 +126,7 @@ private:
 };
 
 /// Spawns a coroutine that runs `call` on `node`. On `node`'s executor.
-void run_on_fresh_coroutine(ref_ptr<async_call> call, ref_ptr<chain_node> node,
+void run_on_fresh_coroutine(ref_ptr<async_call> call, ref_ptr<call_node> node,
                             asio::cancellation_signal& signal);
 
 }  // namespace bothworlds::detail

@@ -11,11 +11,8 @@
 
 namespace bothworlds::detail {
 
-struct serial_queue::entry {
+struct serial_queue::entry : recycled {
   explicit entry(continuation what) noexcept : function(std::move(what)) {}
-
-  static void* operator new(std::size_t bytes) { return recycle_allocate(bytes); }
-  static void operator delete(void* block, std::size_t bytes) { recycle_deallocate(block, bytes); }
 
   continuation function;
   std::unique_ptr<entry> next;

@@ -5,6 +5,7 @@
 #include "context_values.hpp"
 #include "exception_from.hpp"
 #include "loop.hpp"
+#include "task_core.hpp"
 #include "thread_state.hpp"
 #include "unhandled.hpp"
 #include "wait_for_memory.hpp"
@@ -62,8 +63,12 @@ private:
 };
 
 spawned::spawned(const ref_ptr<chain_node>& above, std::unique_ptr<spawned_work> work,
-                 std::source_location where) noexcept
-    : chain_node(above->own_loop()), home_(above), work_(std::move(work)), where_(where) {}
+                 std::source_location where)
+    : chain_node(above->own_loop()),
+      home_(above),
+      work_(std::move(work)),
+      place_(above->place_of_spawned()),
+      where_(where) {}
 
 spawned::~spawned() = default;
 
@@ -76,12 +81,19 @@ void spawned::start(const ref_ptr<chain_node>& above, std::unique_ptr<spawned_wo
   }
   value_cell values;
   values.begin(current_snapshot());
-  started->enter(chain_place::below(above), std::move(values), nullptr, false);
+  started->open(std::move(values));
   above->work_started();  // until complete()
   loop& on = *above->own_loop();
   loop_op* const queued = started.detach();
   if (!on.push(*queued)) queued->take_turn(false);
 }
+
+ref_ptr<const shared_place> spawned::place_of_spawned() {
+  if (place_->is_up_to_date()) return place_;
+  return make_counted<shared_place>(chain_place::below(ref_ptr<chain_node>(this)));
+}
+
+ref_ptr<task_scope> spawned::tasks(std::source_location) { return nullptr; }
 
 void spawned::take_turn(bool deliver) noexcept {
   const ref_ptr<spawned> self(this, false);
@@ -164,7 +176,7 @@ void spawned::gone() noexcept {
 // Nothing of the coroutine but its own frame is left.
 void spawned::complete() noexcept {
   if (cancellation_) cancellation_->ends();
-  const value_cell values = leave().end();
+  const value_cell values = close().end();
   if (own_loop()->is_of_parent_process()) {
     // Whom it would tell is in the parent. The handler may hold what is the parent's, too.
     (void)work_.release();

@@ -38,7 +38,12 @@ public:
 
   /// For start().
   spawned(const ref_ptr<chain_node>& above, std::unique_ptr<spawned_work> work,
-          std::source_location where) noexcept;
+          std::source_location where);
+
+  const chain_place& place() const noexcept override { return place_->place; }
+  ref_ptr<const shared_place> place_of_spawned() override;
+  /// None: nobody would wait for them.
+  ref_ptr<task_scope> tasks(std::source_location) override;
 
 private:
   friend class loop;
@@ -58,9 +63,10 @@ private:
   void gone() noexcept;
   void complete() noexcept;
 
-  ref_ptr<chain_node> home_;                    // where it was spawned; its work is under way there
-  std::unique_ptr<spawned_work> work_;          // null: the handler has been told
+  ref_ptr<chain_node> home_;            // where it was spawned; its work is under way there
+  std::unique_ptr<spawned_work> work_;  // null: the handler has been told
   ref_ptr<cancellation> cancellation_;  // null: nobody can cancel it
+  const ref_ptr<const shared_place> place_;
   const std::source_location where_;
 };
 

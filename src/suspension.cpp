@@ -46,8 +46,8 @@ void suspension::check_resumption(const asio::any_io_executor& awaiting,
   on_foreign_ = true;
 }
 
-void suspension::suspend(continuation&& resume, asio::cancellation_slot slot) noexcept {
-  resume_ = std::move(resume);
+void suspension::suspended(asio::cancellation_slot slot) noexcept {
+  waits_ = true;
   loop* const own = awaiting_loop();
   // What resumes the coroutine, whose frame owns this, is this very loop, so not before this has
   // returned.
@@ -93,7 +93,7 @@ void suspension::arrive(bool resumes) {
   // A foreign context has let go of it already.
   if (!on_foreign_) loop_->untrack(*this);
   arrived(resumes);
-  continuation resume = std::move(resume_);
+  continuation resume = take_resumption();
   // Held while the coroutine runs, which may end, and everything of its chain with it.
   const ref_ptr<chain_node> node =
       resumes && !on_foreign_ && !keeps_node_ ? std::move(node_) : node_;
@@ -116,6 +116,6 @@ void suspension::take_turn(bool resumes) noexcept {
   if (resumes && own) own->resumption_over();
 }
 
-void suspension::drop_continuation() noexcept { const continuation dropped = std::move(resume_); }
+void suspension::drop_coroutine() noexcept { const continuation dropped = take_resumption(); }
 
 }  // namespace bothworlds::detail

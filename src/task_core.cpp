@@ -248,10 +248,4 @@ void task_scope::rethrow_first() {
   std::rethrow_exception(first);
 }
 
-ref_ptr<task_scope> tasks_of(chain_node& node, std::source_location where) {
-  if (!node.tasks() && node.hosts_tasks())
-    node.set_tasks(make_counted<task_scope>(task_scope::kind::call, where));
-  return node.tasks();
-}
-
 }  // namespace bothworlds::detail

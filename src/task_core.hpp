@@ -151,9 +151,6 @@ private:
 /// same, and then std::bad_alloc is thrown.
 asio::awaitable<void> end_of(ref_ptr<task_core> started);
 
-/// The scope that create_task uses on `node`; made where there can be one. Null: there cannot.
-ref_ptr<task_scope> tasks_of(chain_node& node, std::source_location where);
-
 /// All tasks of the process that have not ended, one line each.
 std::string describe_live_tasks();
 

@@ -114,7 +114,7 @@ asio::awaitable<ref_ptr<task_core>> create_task_of(ref_ptr<async_call> call) {
   call->awaited();
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   const ref_ptr<chain_node>* const node = find_node(executor);
-  const ref_ptr<task_scope> scope = node ? tasks_of(**node, call->where()) : nullptr;
+  const ref_ptr<task_scope> scope = node ? (*node)->tasks(call->where()) : nullptr;
   if (!scope)
     throw misuse_error(
         errc::no_context, call->where(), "create_task was called where nothing waits for tasks",
@@ -176,7 +176,7 @@ asio::awaitable<void> run_within(ref_ptr<async_call> call,
   const ref_ptr<chain_node>* const node = find_node(executor);
   const auto inner = make_counted<task_core>(call, nullptr, task_core::role::member);
   asio::awaitable<void> ended = end_of(inner);
-  inner->start(executor, values_of(executor), node ? tasks_of(**node, call->where()) : nullptr,
+  inner->start(executor, values_of(executor), node ? (*node)->tasks(call->where()) : nullptr,
                deadline_after(limit));
   co_await std::move(ended);
   if (value_cell* const mine = cell_of(executor)) take_back(*mine, call->take_values());

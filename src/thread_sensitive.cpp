@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-#include "chain.hpp"
+#include "call_node.hpp"
 #include "context_values.hpp"
 #include "foreign_context.hpp"
 #include "loop.hpp"
@@ -43,7 +43,7 @@ private:
   const asio::any_io_executor
       executor_;  // of the awaiting coroutine, in whose frame this scope stands
   ref_ptr<lane> lane_;
-  ref_ptr<chain_node> node_;
+  ref_ptr<call_node> node_;
 };
 
 sensitive_scope::sensitive_scope(const asio::any_io_executor& executor, std::source_location where)
@@ -62,12 +62,12 @@ sensitive_scope::sensitive_scope(const asio::any_io_executor& executor, std::sou
   place.sync_lane = lane_;
   place.in_context = true;
   if (above && (*above)->own_loop())
-    node_ = new chain_node((*above)->own_loop());
+    node_ = new call_node((*above)->own_loop());
   else
     make_foreign_node(above, executor);
   value_cell values;
   values.begin(above ? hand_on((*above)->values()) : nullptr);
-  node_->enter(std::move(place), std::move(values), above ? tasks_of(**above, where) : nullptr,
+  node_->enter(std::move(place), std::move(values), above ? (*above)->tasks(where) : nullptr,
                false);
 }
 
@@ -75,14 +75,14 @@ void sensitive_scope::make_foreign_node(const ref_ptr<chain_node>* above,
                                         const asio::any_io_executor& executor) {
   const auto context = foreign_context::of(asio::query(executor, asio::execution::context));
   context->with_context(
-      [&] { node_ = new chain_node(context, above ? (*above)->inner() : serialised(executor)); });
+      [&] { node_ = new foreign_node(context, above ? (*above)->inner() : serialised(executor)); });
 }
 
 /// The awaiting coroutine, suspended until the call has ended. It has all the memory for that
 /// before the call begins.
-class sensitive_scope::wait final : public ref_counted, public suspension {
+class sensitive_scope::wait final : public ref_counted, public resumes_handler<suspension> {
 public:
-  wait(ref_ptr<async_call> call, ref_ptr<chain_node> inner) noexcept
+  wait(ref_ptr<async_call> call, ref_ptr<call_node> inner) noexcept
       : call_(std::move(call)), inner_(std::move(inner)) {}
 
   template <class Handler>
@@ -114,10 +114,10 @@ private:
     deliver();
   }
   void arrived(bool) noexcept override {}
-  void orphaned() noexcept override { drop_continuation(); }
+  void orphaned() noexcept override { drop_coroutine(); }
 
   const ref_ptr<async_call> call_;
-  const ref_ptr<chain_node> inner_;
+  const ref_ptr<call_node> inner_;
   std::exception_ptr failure_;
 };
 

@@ -50,14 +50,14 @@ BOTHWORLDS_NOINLINE thread_state& make_thread_state() {
     may_block_scope* const blocking = state.blocking;
     value_cell* const values = state.values;
     const void* const values_loop = state.values_loop;
-    const value_cell own_values = std::move(state.own_values);
+    value_cell own_values = std::move(state.own_values);
     new (this_thread.storage) thread_state;
     // The scopes on this stack are still to be left one by one; and values are nobody else's.
     this_thread.state().driving = driving;
     this_thread.state().blocking = blocking;
     this_thread.state().values = values;
     this_thread.state().values_loop = values_loop;
-    this_thread.state().own_values = own_values;
+    this_thread.state().own_values.take(std::move(own_values));
     this_thread.state().fork_generation = generation;
   }
   return this_thread.state();

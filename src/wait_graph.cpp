@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "wait_graph.hpp"
 
-#include "chain.hpp"
+#include "call_node.hpp"
 #include "describe.hpp"
 #include "foreign_context.hpp"
 #include "lane.hpp"
@@ -42,7 +42,7 @@ void wait_graph::find_running() {
     for (const may_block_scope* scope = thread->state()->blocking; scope; scope = scope->outer())
       if (const crossing* const call = scope->call()) {
         running_.emplace(call, thread->state());
-        if (call->token_) using_.emplace(call->token_.get(), call);
+        if (const limiter_token* const token = call->token()) using_.emplace(token, call);
       }
 }
 
@@ -154,7 +154,7 @@ std::size_t wait_graph::add_crossing(const ref_ptr<crossing>& call) {
     switch (call->queue_.load(std::memory_order_acquire)) {
       case crossing::queue::lane: next = add_lane(call->queue_lane(), *call, waiting); break;
       case crossing::queue::limiter:
-        next = add_limiter(*call->extras_->limiter, *call, waiting);
+        next = add_limiter(*call->extras()->limiter, *call, waiting);
         break;
       case crossing::queue::pool: next = add_pool(*call->pool_, *call, waiting); break;
       case crossing::queue::none:

@@ -17,6 +17,7 @@
 
 #include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -210,6 +211,34 @@ TEST_CASE(
   release.open();
   CHECK(comes_true([&] { return pool.stats().busy == 0; }));
   CHECK(pool.shutdown(std::chrono::seconds(10)).empty());
+}
+
+TEST_CASE("what an abandoned callable returns, or throws, is destroyed with its call") {
+  worker_pool pool(worker_pool_options{.soft_limit = 1, .hard_limit = 1});
+  for (const bool throws : {false, true}) {
+    gate running, release;
+    const auto result = std::make_shared<int>(1);
+    run_async_root([&]() -> awaitable<void> {
+      auto executor = co_await asio::this_coro::executor;
+      auto call = sync_to_async(
+          [&] {
+            running.open();
+            release.wait();
+            if (throws) throw result;
+            return result;
+          },
+          {.pool = &pool, .on_cancel = cancel_policy::abandon});
+      child_task task(executor, [&]() -> awaitable<void> { co_await call(); });
+      co_await yield_to_loop();
+      running.wait();
+      task.cancel();
+      const bool cancelled = co_await ends_cancelled(task);
+      CHECK(cancelled);
+    });
+    release.open();
+    CHECK(comes_true([&] { return pool.stats().busy == 0; }));
+    CHECK(comes_true([&] { return result.use_count() == 1; }));
+  }
 }
 
 TEST_CASE(

@@ -13,6 +13,7 @@
 #include <boost/thread/exceptions.hpp>
 #include <doctest/doctest.h>
 
+#include <any>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -69,6 +70,11 @@ TEST_CASE("results of every kind come back") {
     auto constant = sync_to_async([]() -> const std::string { return "constant"; });
     const std::string text = co_await constant();
     CHECK(text == "constant");
+
+    auto of_any_type = sync_to_async([] { return std::any(8); });
+    const std::any any = co_await of_any_type();
+    REQUIRE(std::any_cast<int>(&any));
+    CHECK(std::any_cast<int>(any) == 8);
   });
 }
 

@@ -224,9 +224,9 @@ auto async_offload(F f, Token&& token, sync_options options = {},
       "async_offload: this callable is already async: hand its operation the token itself");
   if (detail::is_empty_callable(f)) detail::refuse_empty_callable("async_offload", where);
   using result = detail::crossing_result_t<detail::sync_result_t<F>>;
-  detail::ref_ptr<detail::sync_call_result<result>> call(
-      new detail::sync_call<detail::sync_call_result, F>(detail::call_options(options, where),
-                                                         std::move(f)));
+  detail::ref_ptr<detail::offloaded_call<result>> call(
+      new detail::sync_call<detail::offloaded_call, F>(detail::call_options(options, where),
+                                                       std::move(f)));
   return detail::initiate_offload<result>(std::move(call), options.pool,
                                           std::forward<Token>(token));
 }

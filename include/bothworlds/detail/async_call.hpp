@@ -41,6 +41,7 @@ namespace bothworlds::detail {
 namespace asio = boost::asio;
 
 class blocked_thread;
+class call_node;
 class chain_node;
 struct chain_place;
 class crossing;
@@ -178,7 +179,7 @@ private:
   void block_on_loop_of(crossing& caller, thread_state& thread, const async_options& options);
   void belongs_to(const crossing* caller);
   void set_loop(ref_ptr<loop> target) noexcept;
-  void start_on(const ref_ptr<chain_node>& node);
+  void start_on(const ref_ptr<call_node>& node);
   void wait(thread_state& thread, loop* owned, std::optional<turning_scope>* turning = nullptr);
   static void leave(loop& home) noexcept;
   void park(lane& where, blocked_thread& blocked);
@@ -237,7 +238,7 @@ private:
   std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
   loop* loop_ = nullptr;          // null: a foreign loop, that of node_
   ref_ptr<loop> kept_loop_;       // the same; null: waiter_outlives_
-  ref_ptr<chain_node> node_;      // null: the loop's resident has it
+  ref_ptr<call_node> node_;       // null: the loop's resident has it
   lane* waiter_ = nullptr;        // null: a coroutine waits
   ref_ptr<lane> kept_waiter_;     // the same; null: waiter_outlives_
   ref_ptr<chain_node> made_by_;   // of the code that made the call; null: it has none

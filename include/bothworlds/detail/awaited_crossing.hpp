@@ -9,6 +9,7 @@
 #include <boost/asio/cancellation_signal.hpp>
 
 #include <exception>
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -47,8 +48,15 @@ private:
     }
     this->template resume_with<&awaited_crossing::has_arrived>();
     const asio::cancellation_slot slot = promise.slot();
+    std::construct_at(&waiting_.thread, promise.suspend());
     // From here on it may be resumed, on another thread, too.
-    this->start(continuation(coroutine_resumption{promise.suspend()}), slot);
+    this->suspended(slot);
+  }
+
+  continuation resumption() noexcept final {
+    continuation goes_on(coroutine_resumption{std::move(waiting_.thread)});
+    std::destroy_at(&waiting_.thread);
+    return goes_on;
   }
 
   void has_arrived() noexcept {
@@ -63,13 +71,21 @@ private:
 
   void hand_result_to(operation_promise<R>& promise) noexcept {
     try {
-      promise.return_value(this->result().take());
+      promise.return_value(this->take_result());
     } catch (...) {
       promise.fails(std::current_exception());
     }
   }
 
   void is_let_go() noexcept { intrusive_ptr_release(this); }
+
+  union room_for_thread {
+    room_for_thread() noexcept {}
+    ~room_for_thread() {}
+    coroutine_thread thread;
+  };
+
+  room_for_thread waiting_;  // has it from suspended() to resumption()
 };
 
 /// An awaitable that owns the call.

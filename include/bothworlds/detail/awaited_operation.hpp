@@ -147,6 +147,33 @@ private:
   Operation operation_;
 };
 
+/// An awaitable that was given as such has no callable: it is all there is.
+template <class R>
+class awaited_operation<handed_over<asio::awaitable<R>>> {
+public:
+  using result = R;
+
+  explicit awaited_operation(std::in_place_t, handed_over<asio::awaitable<R>>&& given)
+      : operation_(given()) {}
+
+  void invoke(result_slot<R>&, std::source_location) noexcept {}
+  void await_from(coroutine_frame& host) { operation_.await_suspend(as_awaiting(host)); }
+  void store(result_slot<R>& into) {
+    if constexpr (std::is_void_v<R>) {
+      operation_.await_resume();
+    } else {
+      R value = operation_.await_resume();
+      into.store(std::move(value));
+    }
+  }
+  void drop() noexcept { const asio::awaitable<R> gone = std::move(operation_); }
+  /// Not before its end, if it has begun.
+  void discard() noexcept { drop(); }
+
+private:
+  asio::awaitable<R> operation_;
+};
+
 /// `work`, an awaitable or a deferred operation, or a function without parameters that gives one, as
 /// such a function.
 template <class A>

@@ -33,7 +33,7 @@ class lane;
 
 /// A send or a receive that has to wait: of a coroutine, or of a thread. Owned by the one who waits
 /// and, while it stands in line or is being woken, by the channel.
-class BOTHWORLDS_API channel_wait : public blocked_call, public suspension {
+class BOTHWORLDS_API channel_wait : public blocked_call, public resumes_handler<suspension> {
 public:
   enum class direction : unsigned char { send, receive };
   enum class outcome : unsigned char { pending, done, closed, cancelled, timed_out, failed };

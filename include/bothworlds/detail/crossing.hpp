@@ -92,12 +92,6 @@ public:
   /// std::bad_alloc.
   void prepare(asio::any_io_executor&& awaiting);
 
-  /// Publishes the call; `resume` is called on the awaiting loop once the result is there. On the
-  /// awaiting thread, after prepare(), once.
-  void start(continuation&& resume, asio::cancellation_slot slot) noexcept {
-    suspend(std::move(resume), slot);
-  }
-
   /// Cancellation of the awaiting operation; on the awaiting loop, while it waits or later.
   void cancel(asio::cancellation_type type) noexcept;
 
@@ -124,11 +118,18 @@ public:
   void detach() noexcept;
 
 protected:
+  /// Which one of the two the typed part holds.
+  enum class outcome : unsigned char { none, result, failure };
+
   crossing(const call_options& options);
   ~crossing() override;
 
-  /// Calls the callable and stores its result. What it throws becomes the result.
+  /// Calls the callable and stores its result. What it throws becomes the failure.
   virtual void invoke() = 0;
+  /// Where there is no result.
+  virtual void fails(std::exception_ptr why) noexcept = 0;
+  /// Null: it has not failed.
+  virtual std::exception_ptr take_failure() noexcept = 0;
   /// Destroys the callable and its arguments; called once, after invoke() or instead of it.
   virtual void discard() noexcept = 0;
   /// Asks a callable that takes a stop_token to stop; any thread.
@@ -167,6 +168,11 @@ private:
   void note_abandoned() noexcept;
   void abandon() noexcept;
   void cancel_inner(asio::cancellation_type type) noexcept;
+  const call_extras* extras() const noexcept;    // null: none of the rare options
+  const limiter_token* token() const noexcept;   // null: it needs none
+  interruption* interruptible() const noexcept;  // null: it is not
+
+  struct rare_parts;
 
   // What is small stands where there would be holes.
   bool withdrawn_ : 1 = false;     // the awaiting loop; the next three, too, in one byte
@@ -178,21 +184,18 @@ private:
   std::atomic<queue> queue_{queue::none};  // dispatch()
   blocked_call* inner_ = nullptr;  // inner_mutex_; kept alive by the thread that waits for it
   worker_pool_core* pool_;  // the user's, or set by prepare(); null after that: it runs elsewhere
-  const ref_ptr<const call_extras> extras_;  // null: none of the rare options
+  const std::unique_ptr<rare_parts> rare_;  // null: it has none of those
   // What follows, and the result and the callable, is what the thread that runs it changes.
-  ref_ptr<limiter_token>
-      token_;  // set by prepare(), its own; dispatch() may take one of a call above instead
-  std::unique_ptr<interruption>
-      interruption_;  // set by prepare(), then constant; only with cancel_policy::interrupt
   [[no_unique_address]] value_cell
-      values_;  // the awaiting loop until it is queued; then with failure_
+      values_;  // the awaiting loop until it is queued; then with outcome_
   std::atomic<phase> phase_{phase::pending};
-  bool interrupted_ = false;   // who runs it
   bool runs_on_loop_ = false;  // set before it runs
   const cancel_policy on_cancel_;
   spin_mutex inner_mutex_;
   std::uint8_t undelivered_ = 0;  // inner_mutex_: types of cancellation
-  std::exception_ptr failure_;    // who runs it, then the awaiting loop
+
+protected:
+  outcome outcome_ = outcome::none;  // who runs it, then the awaiting loop
 };
 
 }  // namespace bothworlds::detail

@@ -3,6 +3,7 @@
 // A crossing that completes a handler of any kind.
 #pragma once
 
+#include <bothworlds/detail/suspension.hpp>
 #include <bothworlds/detail/sync_call.hpp>
 #include <bothworlds/worker_pool.hpp>
 
@@ -33,21 +34,24 @@ struct offload_signature<void> {
   using type = void(std::exception_ptr);
 };
 
+template <class R>
+using offloaded_call = resumes_handler<sync_call_result<R>>;
+
 template <class R, class Handler>
-void complete_offload(Handler& handler, std::exception_ptr failure, sync_call_result<R>* call) {
+void complete_offload(Handler& handler, std::exception_ptr failure, offloaded_call<R>* call) {
   if constexpr (std::is_void_v<R>)
     std::move(handler)(std::move(failure));
   else if (failure)
     std::move(handler)(std::move(failure), R());
   else
-    std::move(handler)(std::exception_ptr(), call->result().take());
+    std::move(handler)(std::exception_ptr(), call->take_result());
 }
 
 /// Runs on the handler's executor, and counts as its outstanding work until then.
 template <class R, class Handler>
 class offload_completion {
 public:
-  offload_completion(Handler handler, ref_ptr<sync_call_result<R>> call,
+  offload_completion(Handler handler, ref_ptr<offloaded_call<R>> call,
                      const asio::any_io_executor& on)
       : handler_(std::move(handler)),
         call_(std::move(call)),
@@ -55,21 +59,21 @@ public:
 
   void operator()() {
     const asio::any_io_executor work = std::move(work_);
-    const ref_ptr<sync_call_result<R>> call = std::move(call_);
+    const ref_ptr<offloaded_call<R>> call = std::move(call_);
     Handler handler = std::move(handler_);
     complete_offload<R>(handler, call->failure(), call.get());
   }
 
 private:
   Handler handler_;
-  ref_ptr<sync_call_result<R>> call_;
+  ref_ptr<offloaded_call<R>> call_;
   asio::any_io_executor work_;
 };
 
 template <class R>
 struct start_offload {
   template <class Handler>
-  void operator()(Handler&& handler, ref_ptr<sync_call_result<R>> call, worker_pool* pool) const {
+  void operator()(Handler&& handler, ref_ptr<offloaded_call<R>> call, worker_pool* pool) const {
     using target = std::decay_t<Handler>;
     worker_pool& fallback = pool ? *pool : default_worker_pool();
     const asio::any_io_executor executor =
@@ -87,15 +91,15 @@ struct start_offload {
       });
       return;
     }
-    crossing& started = *call;
-    started.start(continuation(offload_completion<R, target>(std::forward<Handler>(handler),
-                                                             std::move(call), executor)),
-                  slot);
+    offloaded_call<R>& started = *call;
+    started.suspend(continuation(offload_completion<R, target>(std::forward<Handler>(handler),
+                                                               std::move(call), executor)),
+                    slot);
   }
 };
 
 template <class R, class Token>
-auto initiate_offload(ref_ptr<sync_call_result<R>> call, worker_pool* pool, Token&& token) {
+auto initiate_offload(ref_ptr<offloaded_call<R>> call, worker_pool* pool, Token&& token) {
   return asio::async_initiate<Token, typename offload_signature<R>::type>(start_offload<R>(), token,
                                                                           std::move(call), pool);
 }

@@ -2,14 +2,12 @@
 #pragma once
 
 #include <bothworlds/config.hpp>
-#include <bothworlds/detail/recycling.hpp>
+#include <bothworlds/detail/recycled.hpp>
 
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
 #include <atomic>
-#include <cstddef>
 #include <cstdint>
-#include <new>
 #include <utility>
 
 namespace bothworlds::detail {
@@ -17,20 +15,11 @@ namespace bothworlds::detail {
 /// Base of everything that more than one thread may own: an intrusive count, and recycled memory.
 ///
 /// An object starts with no owner; put it into a `boost::intrusive_ptr` at once.
-class BOTHWORLDS_API ref_counted {
+class BOTHWORLDS_API ref_counted : public recycled {
 public:
   ref_counted() = default;
   ref_counted(const ref_counted&) = delete;
   ref_counted& operator=(const ref_counted&) = delete;
-
-  static void* operator new(std::size_t bytes) { return recycle_allocate(bytes); }
-  static void operator delete(void* block, std::size_t bytes) { recycle_deallocate(block, bytes); }
-  static void* operator new(std::size_t bytes, std::align_val_t alignment) {
-    return ::operator new(bytes, alignment);
-  }
-  static void operator delete(void* block, std::size_t, std::align_val_t alignment) {
-    ::operator delete(block, alignment);
-  }
 
   /// How many owners there are; exact only where the caller knows that none can come or go.
   std::uint32_t owners() const noexcept { return owners_.load(std::memory_order_acquire); }

@@ -20,10 +20,6 @@ using crossing_result_t =
 template <class R>
 class result_slot {
 public:
-  template <class Call>
-  void store_result_of(Call&& call) {
-    value_.emplace(from_call{call});
-  }
   template <class T>
   void store(T&& value) {
     value_.emplace(std::forward<T>(value));
@@ -32,25 +28,12 @@ public:
   const R& get() const noexcept { return *value_; }
 
 private:
-  // Converts to the result of the call, so that it is constructed in place and never moved.
-  template <class Call>
-  struct from_call {
-    Call& call;
-    operator R() { return call(); }
-  };
-  template <class Call>
-  from_call(Call&) -> from_call<Call>;
-
   std::optional<R> value_;
 };
 
 template <>
 class result_slot<void> {
 public:
-  template <class Call>
-  void store_result_of(Call&& call) {
-    call();
-  }
   void take() noexcept {}
   void get() const noexcept {}
 };

@@ -3,15 +3,13 @@
 
 #include <bothworlds/config.hpp>
 #include <bothworlds/detail/asio_internals.hpp>
-#include <bothworlds/detail/recycling.hpp>
+#include <bothworlds/detail/recycled.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 
-#include <cstddef>
 #include <exception>
 #include <memory>
-#include <new>
 #include <source_location>
 #include <utility>
 
@@ -22,21 +20,12 @@ namespace asio = boost::asio;
 /// What spawn() runs, and the handler that it tells, without their types. Who runs it calls invoke(),
 /// await_from() and, at the end of that, store(), as of an awaited_operation; then, or instead,
 /// complete().
-class BOTHWORLDS_API spawned_work {
+class BOTHWORLDS_API spawned_work : public recycled {
 public:
   spawned_work() = default;
   virtual ~spawned_work();
   spawned_work(const spawned_work&) = delete;
   spawned_work& operator=(const spawned_work&) = delete;
-
-  static void* operator new(std::size_t bytes) { return recycle_allocate(bytes); }
-  static void operator delete(void* block, std::size_t bytes) { recycle_deallocate(block, bytes); }
-  static void* operator new(std::size_t bytes, std::align_val_t alignment) {
-    return ::operator new(bytes, alignment);
-  }
-  static void operator delete(void* block, std::size_t, std::align_val_t alignment) {
-    ::operator delete(block, alignment);
-  }
 
   virtual void invoke(std::source_location where) = 0;
   virtual void await_from(coroutine_frame& host) = 0;

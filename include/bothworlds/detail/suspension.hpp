@@ -2,7 +2,7 @@
 //
 // A coroutine that is suspended in an operation of this library: what resumes it, and where.
 //
-// The continuation belongs to the loop that the coroutine runs on, which alone calls or drops it.
+// What resumes it belongs to the loop that the coroutine runs on, which alone calls or drops it.
 // Who completes the operation, on any thread, hands the loop one reference by deliver() and touches
 // nothing of it afterwards. If the loop or the context goes first, the coroutine's frame goes with
 // it: orphaned(). Exactly one of resumption and orphaned() happens.
@@ -17,6 +17,7 @@
 #include <boost/intrusive/list_hook.hpp>
 
 #include <source_location>
+#include <utility>
 
 namespace bothworlds::detail {
 
@@ -40,10 +41,6 @@ public:
   /// The same, and keeps what the executor holds instead of counting it once more.
   void prepare_resumption(asio::any_io_executor&& awaiting, std::source_location where);
 
-  /// Keeps `resume`, lets the loop know of it, then begins the operation. On the coroutine's
-  /// thread, once.
-  void suspend(continuation&& resume, asio::cancellation_slot slot) noexcept;
-
   /// The loop that resumes it. Null: another kind of loop.
   loop* awaiting_loop() const noexcept { return on_foreign_ ? nullptr : loop_; }
   const ref_ptr<chain_node>& awaiting_node() const noexcept { return node_; }
@@ -53,6 +50,12 @@ public:
 protected:
   suspension() noexcept;
   ~suspension();
+
+  /// The coroutine is suspended, and resumption() ready: lets the loop know of it, then begins the
+  /// operation. On the coroutine's thread, once.
+  void suspended(asio::cancellation_slot slot) noexcept;
+  /// What goes on with the coroutine, or drops it where that is destroyed. On the awaiting loop, once.
+  virtual continuation resumption() noexcept = 0;
 
   /// For the wait-for graph: null if it is an operation of another kind.
   virtual const crossing* as_crossing() const noexcept { return nullptr; }
@@ -72,7 +75,7 @@ protected:
   /// Resumes the coroutine on its loop; takes the caller's reference. Any thread, once. Cannot
   /// fail.
   void deliver() noexcept;
-  void drop_continuation() noexcept;
+  void drop_coroutine() noexcept;
   /// Before it is delivered, on the awaiting loop: somebody goes on asking for the node.
   void keeps_node() noexcept { keeps_node_ = true; }
 
@@ -86,6 +89,9 @@ private:
   friend class wait_graph;
 
   void enter(asio::cancellation_slot slot) noexcept;
+  continuation take_resumption() noexcept {
+    return std::exchange(waits_, false) ? resumption() : continuation();
+  }
   void undeliverable() noexcept;
   /// What a delivery does on the awaiting loop; takes the delivery's reference. Throws what leaves
   /// the coroutine, of which nothing here is left then.
@@ -98,13 +104,33 @@ private:
     loop* loop_ = nullptr;      // that of node_, which keeps it; null: not known yet
     foreign_awaiter* foreign_;  // with a reference; where on_foreign_
   };
-  continuation resume_;
   ref_ptr<chain_node> node_;  // set by prepare_resumption(), then constant until it has arrived;
                               // null: the coroutine has no chain
   boost::intrusive::list_member_hook<>
       in_flight_hook_;       // the awaiting loop's driver, or the foreign context's mutex
   bool on_foreign_ = false;  // as node_
   bool keeps_node_ = false;
+  bool waits_ = false;  // the awaiting loop: resumption() is still to be called
+};
+
+/// A suspension whose coroutine, or whatever else waits for it, goes on by way of a handler.
+template <class Suspension>
+class resumes_handler : public Suspension {
+public:
+  /// Once. On the thread of who waits, when that is suspended.
+  void suspend(continuation&& resume, asio::cancellation_slot slot) noexcept {
+    resume_ = std::move(resume);
+    this->suspended(slot);
+  }
+
+protected:
+  using Suspension::Suspension;
+  ~resumes_handler() = default;
+
+private:
+  continuation resumption() noexcept final { return std::move(resume_); }
+
+  continuation resume_;
 };
 
 }  // namespace bothworlds::detail

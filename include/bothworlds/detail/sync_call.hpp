@@ -6,7 +6,10 @@
 #include <bothworlds/detail/crossing.hpp>
 #include <bothworlds/detail/result_slot.hpp>
 
+#include <exception>
 #include <functional>
+#include <memory>
+#include <new>
 #include <optional>
 #include <stop_token>
 #include <tuple>
@@ -30,16 +33,61 @@ bool is_empty_callable(const F& callable) {
     return false;
 }
 
+/// Room for what a call comes to. What it holds is known by who owns it.
+template <class R>
+union call_result {
+  call_result() noexcept {}
+  ~call_result() {}
+  R value;
+  std::exception_ptr failure;
+};
+template <>
+union call_result<void> {
+  call_result() noexcept {}
+  ~call_result() {}
+  std::exception_ptr failure;
+};
+
 template <class R>
 class sync_call_result : public crossing {
 public:
-  result_slot<R>& result() noexcept { return result_; }
+  /// Once, where it has not failed.
+  std::add_rvalue_reference_t<R> take_result() noexcept
+    requires(!std::is_void_v<R>)
+  {
+    return std::move(result_.value);
+  }
 
 protected:
   using crossing::crossing;
-  ~sync_call_result() override = default;
+  ~sync_call_result() override {
+    if (outcome_ == outcome::failure) std::destroy_at(&result_.failure);
+    if constexpr (!std::is_void_v<R>)
+      if (outcome_ == outcome::result) std::destroy_at(&result_.value);
+  }
 
-  result_slot<R> result_;
+  /// The result of the call is constructed in place and never moved.
+  template <class Call>
+  void store_result_of(Call&& call) {
+    if constexpr (std::is_void_v<R>)
+      call();
+    else
+      ::new (static_cast<void*>(&result_.value)) R(call());
+    outcome_ = outcome::result;
+  }
+
+private:
+  void fails(std::exception_ptr why) noexcept final {
+    if (std::exchange(outcome_, outcome::failure) == outcome::failure)
+      result_.failure = std::move(why);
+    else
+      std::construct_at(&result_.failure, std::move(why));
+  }
+  std::exception_ptr take_failure() noexcept final {
+    return outcome_ == outcome::failure ? std::move(result_.failure) : nullptr;
+  }
+
+  call_result<R> result_;
 };
 
 /// Holds a T until reset(), which is called once at the most. Where nothing has to be destroyed it
@@ -86,8 +134,8 @@ template <class F, class... Args>
 using sync_result_t =
     typename sync_call_traits<takes_stop_token_v<F, Args...>, F, Args...>::type::type;
 
-/// Result is sync_call_result, for a call that completes a handler, or awaited_crossing. F and Args are
-/// decayed.
+/// Result is a sync_call_result, and says who waits for it: offloaded_call or awaited_crossing. F and
+/// Args are decayed.
 template <template <class> class Result, class F, class... Args>
 class sync_call final : public Result<crossing_result_t<sync_result_t<F, Args...>>> {
   using base = Result<crossing_result_t<sync_result_t<F, Args...>>>;
@@ -105,7 +153,7 @@ private:
   ~sync_call() override = default;
 
   void invoke() override {
-    this->result_.store_result_of(
+    this->store_result_of(
         [this]() -> decltype(auto) { return call(std::index_sequence_for<Args...>()); });
   }
 

@@ -48,46 +48,59 @@ class BOTHWORLDS_API value_cell {
 public:
   /// An open cell has values, a closed one carries no context.
   explicit value_cell(bool open = false) noexcept : open_(open) {}
+  value_cell(value_cell&& other) noexcept
+      : values_(std::move(other.values_)),
+        changed_(std::exchange(other.changed_, false)),
+        open_(other.open_) {}
+  value_cell& operator=(value_cell&&) = delete;
 
   bool is_open() const noexcept { return open_; }
   const context_snapshot* current() const noexcept {
-    return changed_ ? own_.get() : began_with_.get();
+    return changed_ ? change().now.get() : static_cast<const context_snapshot*>(values_.get());
   }
   context_snapshot::pointer share() const noexcept { return context_snapshot::pointer(current()); }
 
   /// Opens it with the values of whoever makes the call.
   void begin(context_snapshot::pointer values) noexcept {
-    began_with_.swap(values);
-    own_.reset();
+    values_ = std::move(values);
     changed_ = false;
     open_ = true;
   }
   /// Takes over what `from` holds, open or closed, and leaves that closed, with what was here: a
   /// closed cell mostly holds nothing.
   void take(value_cell&& from) noexcept {
-    began_with_.swap(from.began_with_);
-    own_.swap(from.own_);
-    changed_ = std::exchange(from.changed_, false);
+    values_.swap(from.values_);
+    changed_ = std::exchange(from.changed_, changed_);
     open_ = std::exchange(from.open_, false);
   }
   /// Closes it; what it held is given to the caller. Late users see no context.
   value_cell end() noexcept {
     value_cell ended = std::move(*this);
-    changed_ = open_ = false;
+    open_ = false;
     return ended;
   }
-  void set(context_snapshot::pointer values) noexcept;
-  /// Takes in what a call, which began with values of this cell, has changed. O(1) unless somebody
-  /// who shares this cell has changed it, too.
-  void take_changes(const value_cell& ended_call) noexcept {
+  /// Throws std::bad_alloc; then nothing has changed.
+  void set(context_snapshot::pointer values);
+  /// Takes in what a call, which began with values of this cell, has changed; of the call's nothing
+  /// is left. O(1) unless somebody who shares this cell has changed it, too.
+  void take_changes(value_cell&& ended_call) noexcept {
     if (ended_call.changed_ && open_) merge_changes(ended_call);
   }
 
 private:
-  void merge_changes(const value_cell& ended_call) noexcept;
+  /// Of one cell alone. Most cells are never changed: so they take one pointer.
+  struct changed_values final : ref_counted {
+    context_snapshot::pointer began_with;
+    context_snapshot::pointer now;
+  };
 
-  context_snapshot::pointer began_with_;
-  context_snapshot::pointer own_;  // where changed_
+  changed_values& change() const noexcept {
+    return const_cast<changed_values&>(static_cast<const changed_values&>(*values_));
+  }
+  void merge_changes(value_cell& ended_call) noexcept;
+  void replace_by_those_of(value_cell& ended_call) noexcept;
+
+  ref_ptr<const ref_counted> values_;  // where changed_ a changed_values, else a snapshot
   bool changed_ = false;
   bool open_;
 };
