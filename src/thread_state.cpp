@@ -127,9 +127,12 @@ void cell_scope::adapt(const adapter_list& all, value_cell& cell) noexcept {
 void cell_scope::end_step() noexcept { step_.reset(); }
 
 node_scope::node_scope(const chain_node* node, thread_state& thread) noexcept
-    : memory_(node ? node->memory() : nullptr),
+    : node_scope(node, node ? node->memory() : nullptr, thread) {}
+
+node_scope::node_scope(const chain_node* node, loop_memory* memory, thread_state& thread) noexcept
+    : memory_(memory),
       values_(node ? &node->values() : nullptr, thread,
-              node && node->memory() ? node->memory()->marker() : innermost_running_loop()),
+              memory ? memory->marker() : innermost_running_loop()),
       thread_(thread),
       outer_(thread_.node) {
   thread_.node = node;

@@ -133,6 +133,8 @@ public:
   node_scope& operator=(const node_scope&) = delete;
 
 private:
+  node_scope(const chain_node* node, loop_memory* memory, thread_state& thread) noexcept;
+
   const running_loop_scope memory_;  // the node's, if it has any
   cell_scope values_;
   thread_state& thread_;
