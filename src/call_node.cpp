@@ -18,7 +18,7 @@ foreign_node::~foreign_node() = default;
 
 ref_ptr<const shared_place> call_node::place_of_spawned() {
   const bool drives = own_loop()->turns_here();
-  if (drives && place_of_spawned_ && place_of_spawned_->is_up_to_date()) return place_of_spawned_;
+  if (drives && place_of_spawned_) return place_of_spawned_;
   ref_ptr<const shared_place> made =
       make_counted<shared_place>(chain_place::below(ref_ptr<chain_node>(this)));
   // A late one stays alone: nobody would let go of what it leads to.

@@ -45,9 +45,4 @@ void chain_place::is_blocked_by(lane& thread, bool root, const async_call* for_c
   blocks_sync_lane = &thread == (sync_lane ? sync_lane.get() : find_process_lane());
 }
 
-bool shared_place::is_up_to_date() const noexcept {
-  return (!place.above || place.above->is_open()) &&
-         (!place.lane_frame || place.lane_frame->is_open());
-}
-
 }  // namespace bothworlds::detail

@@ -49,12 +49,10 @@ struct chain_place {
   bool hangs() const noexcept { return above || lane_frame || token; }
 };
 
-/// Where all stand that are spawned at one place.
+/// Where all stand that are spawned at one place. What it leads to may have ended meanwhile; who goes
+/// up from there skips that.
 struct shared_place final : ref_counted {
   explicit shared_place(chain_place of) noexcept : place(std::move(of)) {}
-
-  /// What it leads to has not ended: who is spawned there now may stand there, too.
-  bool is_up_to_date() const noexcept;
 
   const chain_place place;
 };

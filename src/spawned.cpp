@@ -88,11 +88,6 @@ void spawned::start(const ref_ptr<chain_node>& above, std::unique_ptr<spawned_wo
   if (!on.push(*queued)) queued->take_turn(false);
 }
 
-ref_ptr<const shared_place> spawned::place_of_spawned() {
-  if (place_->is_up_to_date()) return place_;
-  return make_counted<shared_place>(chain_place::below(ref_ptr<chain_node>(this)));
-}
-
 ref_ptr<task_scope> spawned::tasks(std::source_location) { return nullptr; }
 
 void spawned::take_turn(bool deliver) noexcept {

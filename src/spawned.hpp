@@ -41,7 +41,8 @@ public:
           std::source_location where);
 
   const chain_place& place() const noexcept override { return place_->place; }
-  ref_ptr<const shared_place> place_of_spawned() override;
+  // No thread waits for it: what is below it hangs from the same threads.
+  ref_ptr<const shared_place> place_of_spawned() override { return place_; }
   /// None: nobody would wait for them.
   ref_ptr<task_scope> tasks(std::source_location) override;
 

@@ -4,9 +4,13 @@
 #include "loop.hpp"
 #include "thread_state.hpp"
 #include "unhandled.hpp"
+#include "wait_for_memory.hpp"
 
 #include <bothworlds/detail/suspension.hpp>
 #include <bothworlds/error.hpp>
+
+#include <new>
+#include <utility>
 
 namespace bothworlds::detail {
 
@@ -46,21 +50,51 @@ void suspension::check_resumption(const asio::any_io_executor& awaiting,
   on_foreign_ = true;
 }
 
+/// Enters it, or, where it is dropped because the loop has ended, lets the coroutine go.
+class suspension::entry_on_its_loop {
+public:
+  entry_on_its_loop(suspension& what, asio::cancellation_slot slot) noexcept
+      : what_(&what), slot_(slot) {
+    intrusive_ptr_add_ref(&what.counted());
+  }
+  entry_on_its_loop(entry_on_its_loop&& other) noexcept
+      : what_(std::exchange(other.what_, nullptr)), slot_(other.slot_) {}
+  ~entry_on_its_loop() {
+    if (!what_) return;
+    const ref_ptr<const ref_counted> kept(&what_->counted(), false);
+    what_->orphaned();
+  }
+  void operator()() noexcept {
+    const ref_ptr<const ref_counted> kept(&what_->counted(), false);
+    std::exchange(what_, nullptr)->enter(slot_);
+  }
+
+private:
+  suspension* what_;  // with a reference; null: moved from, or entered
+  asio::cancellation_slot slot_;
+};
+
 void suspension::suspended(asio::cancellation_slot slot) noexcept {
   waits_ = true;
   loop* const own = awaiting_loop();
   // What resumes the coroutine, whose frame owns this, is this very loop, so not before this has
   // returned.
   if (own && own->turns_here()) return enter(slot);
-  // The operation may end, and everybody else let go of this, before begin() has returned.
-  const ref_ptr<const ref_counted> self(&counted());
-  try {
+  if (own) {
     // A coroutine may have hopped to another executor's thread: what belongs to its loop is done on
     // its loop.
-    if (own) return own->execute(*node_, continuation([self, this, slot] { enter(slot); }), false);
-  } catch (...) {
-    return begin_failed();
+    static_assert(continuation::fits<entry_on_its_loop>);
+    continuation there(entry_on_its_loop(*this, slot));
+    for (;;) {
+      try {
+        return own->execute(*node_, std::move(there), false);
+      } catch (const std::bad_alloc&) {
+        wait_for_memory();
+      }
+    }
   }
+  // The operation may end, and everybody else let go of this, before begin() has returned.
+  const ref_ptr<const ref_counted> self(&counted());
   enter(slot);
 }
 
@@ -82,7 +116,7 @@ void suspension::deliver() noexcept {
   if (!loop_->push(*this)) undeliverable();
 }
 
-// The continuation is not touched: it goes, or has gone, in orphaned(), on another thread.
+// The coroutine is left alone: it goes, or has gone, in orphaned(), on another thread.
 void suspension::undeliverable() noexcept {
   const ref_ptr<const ref_counted> self(&counted(), false);
   arrived(false);

@@ -17,6 +17,7 @@
 #include <doctest/doctest.h>
 
 #include <future>
+#include <memory>
 #include <string>
 
 using namespace bothworlds::testing;
@@ -183,6 +184,22 @@ TEST_CASE("a running operation that is abandoned completes at once") {
   CHECK_FALSE(ended.is_open());
   release.open();
   ended.wait();
+}
+
+TEST_CASE("a result goes with its handler, also where the handler's slot lives on") {
+  asio::io_context loop;
+  asio::cancellation_signal cancel;
+  const auto result = std::make_shared<int>(1);
+  bool seen = false;
+  async_offload([&result] { return result; },
+                asio::bind_cancellation_slot(
+                    cancel.slot(), asio::bind_executor(loop, [&](std::exception_ptr,
+                                                                 const std::shared_ptr<int>& got) {
+                      seen = got == result;
+                    })));
+  loop.run();
+  CHECK(seen);
+  CHECK(result.use_count() == 1);
 }
 
 TEST_CASE("complete_with_all_slots_taken: an operation completes while every worker is busy") {

@@ -20,6 +20,7 @@
 #include <boost/asio/use_future.hpp>
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstdint>
 #include <future>
 #include <memory>
@@ -345,6 +346,39 @@ TEST_CASE(
     never_began.set_value(e);
   }));
   CHECK(code_of(never_began.get_future().get()) == errc::loop_stopped);
+}
+
+TEST_CASE(
+    "a coroutine that is on another executor's thread when its loop ends goes when it waits next, "
+    "and its handler is told") {
+  loop_thread other, elsewhere;
+  const auto in_frame = std::make_shared<int>(0);
+  gate hopped, loop_has_ended;
+  std::promise<std::exception_ptr> told;
+  bool went_on = false;
+  const auto hops = [&](std::shared_ptr<int>) -> awaitable<void> {
+    co_await asio::post(asio::bind_executor(other.executor(), asio::use_awaitable));
+    hopped.open();
+    loop_has_ended.wait();
+    const auto nothing = sync_to_async([] {});
+    co_await nothing();
+    went_on = true;
+  };
+  std::thread([&] {
+    on_a_loop([&]() -> awaitable<void> {
+      spawn(co_await asio::this_coro::executor, hops(in_frame),
+            asio::bind_executor(elsewhere.executor(),
+                                [&](std::exception_ptr e) { told.set_value(e); }));
+      co_await yield_to_loop();
+      hopped.wait();
+    });
+  }).join();
+  loop_has_ended.open();
+  auto what = told.get_future();
+  REQUIRE(what.wait_for(std::chrono::seconds(10)) == std::future_status::ready);
+  CHECK(code_of(what.get()) == errc::loop_stopped);
+  CHECK(comes_true([&] { return in_frame.use_count() == 1; }));
+  CHECK_FALSE(went_on);
 }
 
 TEST_CASE("a callable with an alignment of its own is kept at that") {

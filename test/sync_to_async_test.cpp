@@ -33,6 +33,11 @@ struct no_default {
   int value;
 };
 
+struct hides_its_address {
+  void operator&() const {}
+  int value;
+};
+
 int global_number = 7;
 int& global_reference() { return global_number; }
 const int& global_const_reference() { return global_number; }
@@ -70,6 +75,10 @@ TEST_CASE("results of every kind come back") {
     auto constant = sync_to_async([]() -> const std::string { return "constant"; });
     const std::string text = co_await constant();
     CHECK(text == "constant");
+
+    auto without_address = sync_to_async([] { return hides_its_address{9}; });
+    const auto hidden = co_await without_address();
+    CHECK(hidden.value == 9);
 
     auto of_any_type = sync_to_async([] { return std::any(8); });
     const std::any any = co_await of_any_type();

@@ -54,6 +54,7 @@ private:
   }
 
   continuation resumption() noexcept final {
+    static_assert(continuation::fits<coroutine_resumption>);
     continuation goes_on(coroutine_resumption{std::move(waiting_.thread)});
     std::destroy_at(&waiting_.thread);
     return goes_on;

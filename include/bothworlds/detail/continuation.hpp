@@ -13,7 +13,16 @@ namespace bothworlds::detail {
 /// A move-only `void()` that is called at most once. What fits into two pointers is stored in
 /// place; the rest takes recycled memory when it is made, never when it is called.
 class continuation {
+  struct storage {
+    alignas(void*) std::byte bytes[2 * sizeof(void*)];
+  };
+
 public:
+  /// It is stored in place: to make a continuation of it takes no memory.
+  template <class T>
+  static constexpr bool fits = sizeof(T) <= sizeof(storage) && alignof(T) <= alignof(storage) &&
+                               std::is_nothrow_move_constructible_v<T>;
+
   continuation() = default;
 
   template <class F>
@@ -60,18 +69,11 @@ public:
   void operator()() { std::exchange(actions_, nullptr)->call(&storage_); }
 
 private:
-  struct storage {
-    alignas(void*) std::byte bytes[2 * sizeof(void*)];
-  };
   struct actions {
     void (*relocate)(void* from, void* to) noexcept;
     void (*destroy)(void*) noexcept;
     void (*call)(void*);
   };
-
-  template <class T>
-  static constexpr bool fits = sizeof(T) <= sizeof(storage) && alignof(T) <= alignof(storage) &&
-                               std::is_nothrow_move_constructible_v<T>;
 
   template <class T>
   static constexpr actions in_place{[](void* from, void* to) noexcept {

@@ -4,7 +4,7 @@
 //
 // Life: made and prepared on the awaiting loop, queued, claimed by one thread, run, completed by
 // pushing itself to the loop that awaits it, resumed there. Who owns what:
-//   - until start() returns, everything belongs to the awaiting loop's thread;
+//   - until suspended() returns, everything belongs to the awaiting loop's thread;
 //   - from then on the callable and the result belong to whoever claimed the work, up to
 //     complete();
 //   - phase_ decides between completion, cancellation and abandonment: each is one

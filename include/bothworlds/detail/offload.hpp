@@ -44,7 +44,7 @@ void complete_offload(Handler& handler, std::exception_ptr failure, offloaded_ca
   else if (failure)
     std::move(handler)(std::move(failure), R());
   else
-    std::move(handler)(std::exception_ptr(), call->take_result());
+    std::move(handler)(std::exception_ptr(), R(call->take_result()));
 }
 
 /// Runs on the handler's executor, and counts as its outstanding work until then.

@@ -5,7 +5,7 @@
 // What resumes it belongs to the loop that the coroutine runs on, which alone calls or drops it.
 // Who completes the operation, on any thread, hands the loop one reference by deliver() and touches
 // nothing of it afterwards. If the loop or the context goes first, the coroutine's frame goes with
-// it: orphaned(). Exactly one of resumption and orphaned() happens.
+// it: orphaned(). Exactly one of the two happens.
 #pragma once
 
 #include <bothworlds/detail/continuation.hpp>
@@ -88,6 +88,8 @@ private:
   friend class loop;
   friend class wait_graph;
 
+  class entry_on_its_loop;
+
   void enter(asio::cancellation_slot slot) noexcept;
   continuation take_resumption() noexcept {
     return std::exchange(waits_, false) ? resumption() : continuation();
@@ -110,7 +112,8 @@ private:
       in_flight_hook_;       // the awaiting loop's driver, or the foreign context's mutex
   bool on_foreign_ = false;  // as node_
   bool keeps_node_ = false;
-  bool waits_ = false;  // the awaiting loop: resumption() is still to be called
+  bool waits_ =
+      false;  // who suspends it, then the awaiting loop: resumption() is still to be called
 };
 
 /// A suspension whose coroutine, or whatever else waits for it, goes on by way of a handler.

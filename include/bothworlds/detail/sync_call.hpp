@@ -51,7 +51,7 @@ union call_result<void> {
 template <class R>
 class sync_call_result : public crossing {
 public:
-  /// Once, where it has not failed.
+  /// Once, where it has not failed. The call may live on for longer than who takes it.
   std::add_rvalue_reference_t<R> take_result() noexcept
     requires(!std::is_void_v<R>)
   {
@@ -63,7 +63,7 @@ protected:
   ~sync_call_result() override {
     if (outcome_ == outcome::failure) std::destroy_at(&result_.failure);
     if constexpr (!std::is_void_v<R>)
-      if (outcome_ == outcome::result) std::destroy_at(&result_.value);
+      if (outcome_ == outcome::result) std::destroy_at(std::addressof(result_.value));
   }
 
   /// The result of the call is constructed in place and never moved.
@@ -72,7 +72,7 @@ protected:
     if constexpr (std::is_void_v<R>)
       call();
     else
-      ::new (static_cast<void*>(&result_.value)) R(call());
+      ::new (static_cast<void*>(std::addressof(result_.value))) R(call());
     outcome_ = outcome::result;
   }
 

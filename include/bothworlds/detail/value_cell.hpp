@@ -62,7 +62,8 @@ public:
 
   /// Opens it with the values of whoever makes the call.
   void begin(context_snapshot::pointer values) noexcept {
-    values_ = std::move(values);
+    ref_ptr<const ref_counted> before(std::move(values));
+    values_.swap(before);
     changed_ = false;
     open_ = true;
   }
@@ -81,8 +82,8 @@ public:
   }
   /// Throws std::bad_alloc; then nothing has changed.
   void set(context_snapshot::pointer values);
-  /// Takes in what a call, which began with values of this cell, has changed; of the call's nothing
-  /// is left. O(1) unless somebody who shares this cell has changed it, too.
+  /// Takes in what a call, which began with values of this cell, has changed; the call's cell is of no
+  /// use any more. O(1) unless somebody who shares this cell has changed it, too.
   void take_changes(value_cell&& ended_call) noexcept {
     if (ended_call.changed_ && open_) merge_changes(ended_call);
   }
