@@ -23,6 +23,7 @@ SCRIPT_LINE = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re
 
 SANITIZER_FACTOR = 5
 LONG_FACTOR = 60
+LAST_LINES = 60  # of what a test that failed has printed
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--build", required=True)
@@ -37,6 +38,7 @@ options = parser.parse_args()
 
 print_lock = threading.Lock()
 stop = threading.Event()  # set at ctrl-C: what is queued is not started
+failures = []  # what those printed that failed
 
 
 class Outcome:
@@ -151,9 +153,11 @@ def run_once(tests):
             text += f", {outcome.failed} FAILED ({outcome.why})" if outcome.failed else ""
             text += f", {outcome.skipped} skipped" if outcome.skipped else ""
             print(f"{text}  ({took:.1f} s)", flush=True)
+            report = f"{output.rstrip()}\n[{test['name']}] was: {' '.join(test['command'])}"
             if outcome.failed or options.verbose:
-                print(output.rstrip())
-                print(f"[{test['name']}] was: {' '.join(test['command'])}", flush=True)
+                print(report, flush=True)
+            if outcome.failed:
+                failures.append([text] + report.splitlines()[-LAST_LINES:])
 
     side_by_side = [test for test in tests if test["parallel"]]
     alone = [test for test in tests if not test["parallel"]]
@@ -183,6 +187,11 @@ def main():
         stop.set()
         print("interrupted", file=sys.stderr)
         return 130
+    # Once more at the end: of a long log that is what people look at, and often all that is kept.
+    if failures:
+        print("== what failed")
+        for failure in failures:
+            print("\n".join(failure))
     if sums.passed + sums.failed == 0:
         print("no test case ran" + (f": nothing matches '{options.filter}'" if options.filter else ""), file=sys.stderr)
     print(f"{sums.passed} passed, {sums.failed} failed" + (f", {sums.skipped} skipped" if sums.skipped else ""))
