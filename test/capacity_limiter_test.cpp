@@ -772,9 +772,10 @@ constexpr bool counts_bytes = true;
 /// are not counted.
 constexpr int very_many = counts_bytes ? 1'000'000 : 20'000;
 
-std::size_t bytes_in_use() {
+/// Signed, for differences: what earlier test cases have left for reuse may go meanwhile.
+std::int64_t bytes_in_use() {
   const auto use = ::mallinfo2();
-  return use.uordblks + use.hblkhd;
+  return static_cast<std::int64_t>(use.uordblks + use.hblkhd);
 }
 
 /// Bytes that each of very_many calls takes while it waits behind one that is held open. All of
