@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "aborted.hpp"
+#include "blocked_thread.hpp"
 #include "chain.hpp"
 #include "context_values.hpp"
 #include "describe.hpp"
@@ -188,8 +189,12 @@ void async_call::block_on(loop& target, thread_state& thread, const async_option
   if (!loop_) set_loop(ref_ptr<loop>(&target));
   const blocking_scope scope(*this, caller, options.stop);
   intrusive_ptr_add_ref(this);
+  loop* const owned = &target.owner() == waiter_ ? &target : nullptr;
+  // Before it begins: its coroutine may get to offload something sooner than this thread to wait,
+  // and another worker would have to come for that.
+  if (!owned) blocked_thread::open_slot(thread, *waiter_, this);
   if (!target.push(start_op_)) started(false);
-  wait(thread, &target.owner() == waiter_ ? &target : nullptr);
+  wait(thread, owned);
 }
 
 void async_call::block_on_loop_of(crossing& caller, thread_state& thread,

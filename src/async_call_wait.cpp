@@ -58,14 +58,24 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
     idle = owned->run_handlers(until);
     turning->reset();
   }
+  const auto take_from_slot = [&] {
+    work* const item = mine.close_slot();
+    if (item) blocked.run_unclaimed(item);
+    return item != nullptr;
+  };
   while (pending()) {
     // What this thread has run until now may have forked.
     if (is_of_parent_process()) [[unlikely]] {
+      mine.close_slot();
       intrusive_ptr_add_ref(this);  // the coroutine is not destroyed
       throw call_of_parent(where_);
     }
+    // The slot may be open since before the call began. It is closed before anything else is begun,
+    // which may be what waits for work in it; and stays open where there is nothing else.
+    const bool has_others = mine.has_nested() || mine.has_offers();
+    if (has_others && take_from_slot()) continue;
     const bool was_idle = std::exchange(idle, false);
-    work* item = blocked.next();
+    work* item = mine.slot_is_closed() ? blocked.next() : nullptr;
     if (!item && was_idle && driving) item = blocked.takes_up(owned->take_offer());
     if (item) {
       if (owned) {
@@ -84,11 +94,12 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
     // A root call wants its loop back. Below a root call a helper may keep it as long as it likes.
     if (root)
       owned->ask_back();  // and nothing else keeps it waiting
-    else
-      blocked.open_slot(this);
+    else if (mine.slot_is_closed())
+      blocked_thread::open_slot(thread, mine, this);
     park(mine, blocked);
-    if (work* const next = mine.close_slot()) blocked.run_unclaimed(next);
+    take_from_slot();
   }
+  take_from_slot();  // it has ended before this thread came to wait
   if (!owned || is_of_parent_process()) return;
   if (!root) {
     // The calls below need the loop to keep turning while this thread goes on with blocking code.

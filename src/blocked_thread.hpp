@@ -26,12 +26,13 @@ public:
   bool takes_offers() const noexcept { return takes_offers_; }
   /// Whether one more callable may be run on top of this wait, where nobody else would run it.
   static bool has_stack() noexcept { return room_on_stack().left > stack_reserve; }
-  /// Opens the slot of this thread, if there is room for what may come. An interruption that is meant
-  /// for a callable below would hit what runs on top of it: then other workers come first.
-  void open_slot(const async_call* call) noexcept {
+  /// Opens the slot of this thread, which is `own`'s, if there is room for what may come. An
+  /// interruption that is meant for a callable below would hit what runs on top of it: then other
+  /// workers come first.
+  static void open_slot(const thread_state& thread, lane& own, const async_call* call) noexcept {
     const stack_room room = room_on_stack();
     if (room.left > stack_reserve)
-      own_.open_slot(call, room.left > room.size / 2 && thread_.interruptible == 0);
+      own.open_slot(call, room.left > room.size / 2 && thread.interruptible == 0);
   }
 
   /// The next piece of work for this thread, claimed, for run(). Null: none; what sleeps then, or

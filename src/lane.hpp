@@ -9,7 +9,7 @@
 // back when the context is left. A *bound* lane is a thread_bound's: its thread comes with the
 // object, and no other one ever serves it.
 //
-// A thread that sleeps for one call has a slot besides (see open_slot): what that call's coroutine
+// A thread that waits for one call has a slot besides (see open_slot): what that call's coroutine
 // alone waits for may be put there, and runs on the thread that would only wait for it.
 //
 // Four queues:
@@ -119,11 +119,12 @@ public:
   /// The next piece of work, claimed, for serve(); null: none.
   work* take_nested() noexcept { return has_nested() ? take(place::nested) : nullptr; }
   work* take_offer() noexcept { return take(place::offers); }
-  /// It is about to sleep until `call` has ended, with nothing else to do. `roomy`: half of its
+  /// It is about to wait until `call` has ended, with nothing else to do. `roomy`: half of its
   /// stack is left, and no callable on it may be interrupted.
   void open_slot(const async_call* call, bool roomy) noexcept {
     slot_.open(slot_for(call) | (roomy ? slot_roomy : 0));
   }
+  bool slot_is_closed() const noexcept { return slot_.is_closed(); }
   /// It has woken. Work, with a reference and not claimed: it is to run that before all else.
   work* close_slot() noexcept { return slot_.close(); }
   /// Waits a little where that has paid before; see short_wait.

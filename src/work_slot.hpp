@@ -23,6 +23,8 @@ public:
     const std::uintptr_t held = held_.load(std::memory_order_relaxed);
     return (held & filled) != 0 ? closed : held;
   }
+  /// To be asked by the one who opens it.
+  bool is_closed() const noexcept { return held_.load(std::memory_order_relaxed) == closed; }
   bool is_filled() const noexcept { return (held_.load(std::memory_order_relaxed) & filled) != 0; }
   /// False: it is not open for that, or no more; nothing has happened.
   bool put(work& item, key what) noexcept {

@@ -111,6 +111,28 @@ TEST_CASE(
   CHECK(worker.pool.stats().threads == 1);
 }
 
+TEST_CASE("however soon a coroutine offloads something, it runs on the worker that waits for it") {
+  // Each level is begun on the loop's thread while the worker is on its way to wait for it.
+  constexpr int depth = 50, rounds = 40;
+  worker_pool pool(worker_pool_options{.soft_limit = 2});
+  std::vector<long> threads;
+  std::function<void(int)> level = [&](int left) {
+    threads.push_back(kernel_thread_id());
+    if (left == 0) return;
+    async_to_sync([&]() -> awaitable<void> {
+      auto below = sync_to_async(std::ref(level), {.pool = &pool});
+      co_await below(left - 1);
+    })();
+  };
+  for (int round = 0; round < rounds; ++round) {
+    threads.clear();
+    level(depth);
+    REQUIRE(threads.size() == depth + 1);
+    // The first one is this thread, whose call a worker has taken.
+    CHECK(std::count(threads.begin() + 1, threads.end(), threads[1]) == depth);
+  }
+}
+
 TEST_CASE("what runs on top of a callable that is blocked is counted, and listed beside it") {
   blocked_worker worker;
   std::vector<std::string> names;

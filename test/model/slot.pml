@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// The slot of a lane: a thread that sleeps for one call takes what that call's coroutine alone waits for.
+// The slot of a lane: a thread that waits for one call takes what that call's coroutine alone waits for.
 //
 //! mirrors src/lane.cpp lane::put_into_slot
 //! mirrors src/lane.hpp open_slot close_slot
-//! mirrors src/work_slot.hpp open put close
+//! mirrors src/work_slot.hpp open put close is_closed
 //! mirrors src/async_call_wait.cpp async_call::wait async_call::park
 //! mirrors src/crossing.cpp crossing::hand_to_caller
 //! mirrors src/blocked_thread.hpp run_unclaimed
 //
-// The coroutine makes two calls, one after another: the first one only once the thread waits, or before. Each is handed
+// The thread opens its slot before it begins the call, and again whenever it has nothing to do. The coroutine makes two
+// calls, one after another: the first one only once the thread waits, or before. Each is handed
 // to the thread if its slot is open, else to a worker. Somebody may cancel the call that is under way. Other work for the
 // thread comes once. Shown: each call ends exactly once, run or cancelled; no reference to it is left in a slot; the
 // thread leaves when the coroutine has ended, and nobody sleeps for ever.
@@ -18,6 +19,8 @@
 //
 //! check
 //! check  CANCELS
+//! refute LEAVES_SLOT_OPEN       the thread does other work with its slot open since before the call began
+//! refute CANCELS LEAVES_UNTAKEN the call has ended before the thread came to wait, which does not look into its slot
 //! refute OPENS_AFTER_SLEEPING   the slot is open while the thread does other work: what is put there waits for that
 //! refute CLOSES_BY_STORE        the thread closes its slot without looking at what is in it
 //! refute PUTS_SILENTLY          who fills the slot does not wake the thread
@@ -30,6 +33,7 @@
 
 byte slot = CLOSED;
 bool token;
+bool begun;                // the call
 bool done;                 // outcome_
 bool nested;               // other work for the thread
 byte made, ended;          // calls
@@ -62,6 +66,7 @@ inline make(which) {
 }
 
 active proctype coroutine() {
+  begun;
   make(0);
   ended == 1;
   make(1);
@@ -104,21 +109,35 @@ inline take_from_slot() {
 #endif
   :: held != FILLED
   fi;
-  atomic { held = CLOSED; was = false; which = 0 }
+  atomic { took = (held == FILLED); held = CLOSED; was = false; which = 0 }
 }
 
 active proctype thread() {
   byte held, which;
-  bool was;
+  bool was, took;
+  slot = OPEN;
+  begun = true;
   do
   :: done -> break
   :: !done ->
      if
-     :: atomic { nested -> nested = false };
-        // It waits for the first call, wherever that runs.
-        ended >= 1
+     :: nested ->
+        took = false;
+#ifndef LEAVES_SLOT_OPEN
+        take_from_slot();
+#endif
+        if
+        :: took
+        :: !took ->
+           nested = false;
+           // It waits for the first call, wherever that runs.
+           ended >= 1
+        fi
      :: !nested ->
-        slot = OPEN;
+        if
+        :: slot == CLOSED -> slot = OPEN
+        :: slot != CLOSED
+        fi;
 #ifdef OPENS_AFTER_SLEEPING
         if
         :: atomic { nested -> nested = false }; ended >= 1
@@ -133,6 +152,9 @@ active proctype thread() {
         take_from_slot()
      fi
   od;
+#ifndef LEAVES_UNTAKEN
+  take_from_slot();
+#endif
   assert(slot == CLOSED && slot_references == 0)
 }
 
