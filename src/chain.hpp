@@ -31,7 +31,6 @@ namespace bothworlds::detail {
 
 namespace asio = boost::asio;
 
-class lane;
 class loop;
 class loop_memory;
 class suspension;

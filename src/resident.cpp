@@ -201,13 +201,7 @@ bool resident::end_operation() noexcept {
 }
 
 void resident::await_settlement() noexcept {
-  while (!rest_) {
-    try {
-      rest_.emplace(settle());
-    } catch (const std::bad_alloc&) {
-      wait_for_memory();
-    }
-  }
+  with_memory([this] { rest_.emplace(settle()); });
   resume_with<&resident::settled>();
   rest_->await_suspend(as_awaiting(promise()));
 }

@@ -139,13 +139,7 @@ void spawned::operation_ended() noexcept {
   // It has hopped to another executor's thread and stayed there.
   resume_with<&spawned::end>();
   continuation on_the_loop(coroutine_resumption{promise().suspend()});
-  for (;;) {
-    try {
-      return own_loop()->execute(*this, std::move(on_the_loop), false);
-    } catch (const std::bad_alloc&) {
-      wait_for_memory();
-    }
-  }
+  with_memory([&] { own_loop()->execute(*this, std::move(on_the_loop), false); });
 }
 
 void spawned::end() noexcept {

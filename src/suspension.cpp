@@ -9,7 +9,6 @@
 #include <bothworlds/detail/suspension.hpp>
 #include <bothworlds/error.hpp>
 
-#include <new>
 #include <utility>
 
 namespace bothworlds::detail {
@@ -85,13 +84,7 @@ void suspension::suspended(asio::cancellation_slot slot) noexcept {
     // its loop.
     static_assert(continuation::fits<entry_on_its_loop>);
     continuation there(entry_on_its_loop(*this, slot));
-    for (;;) {
-      try {
-        return own->execute(*node_, std::move(there), false);
-      } catch (const std::bad_alloc&) {
-        wait_for_memory();
-      }
-    }
+    return with_memory([&] { own->execute(*node_, std::move(there), false); });
   }
   // The operation may end, and everybody else let go of this, before begin() has returned.
   const ref_ptr<const ref_counted> self(&counted());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <new>
 #include <thread>
 
 namespace bothworlds::detail {
@@ -10,6 +11,18 @@ namespace bothworlds::detail {
 /// free some.
 inline void wait_for_memory() noexcept {
   std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+/// Such a thing as a whole: `attempt` has changed nothing where std::bad_alloc ends it.
+template <class Attempt>
+void with_memory(Attempt attempt) {
+  for (;;) {
+    try {
+      return attempt();
+    } catch (const std::bad_alloc&) {
+      wait_for_memory();
+    }
+  }
 }
 
 }  // namespace bothworlds::detail

@@ -270,8 +270,7 @@ TEST_CASE("an abandoned call's exception and result go nowhere, and hurt nobody"
           [] { return bothworlds::default_worker_pool().stats().busy == 0; });
       CHECK(idle);
       // The loop may have its part in letting go of the call.
-      const bool destroyed =
-          co_await comes_true_on_loop([&] { return witness.use_count() == 1; });
+      const bool destroyed = co_await comes_true_on_loop([&] { return witness.use_count() == 1; });
       CHECK(destroyed);
     }
   });
