@@ -358,24 +358,19 @@ void async_call::request_cancel(asio::cancellation_type type) noexcept {
     return;
   }
   if (!node_) return;  // not published yet: begin() sees it
-  for (;;) {
-    try {
-      const auto post = [&] {
-        node_->execute(continuation([call = ref_ptr<async_call>(this)] {
-                         call->cancel_queued_.exchange(false, std::memory_order_acq_rel);
-                         call->emit();
-                       }),
-                       false);
-      };
-      if (node_->own_loop())
-        post();
-      else
-        node_->foreign()->with_context(post);
-      return;
-    } catch (const std::bad_alloc&) {
-      wait_for_memory();
-    }
-  }
+  const auto post = [this] {
+    node_->execute(continuation([call = ref_ptr<async_call>(this)] {
+                     call->cancel_queued_.exchange(false, std::memory_order_acq_rel);
+                     call->emit();
+                   }),
+                   false);
+  };
+  with_memory([&] {
+    if (node_->own_loop())
+      post();
+    else
+      node_->foreign()->with_context(post);
+  });
 }
 
 void async_call::cancelled(bool deliver) noexcept {

@@ -75,7 +75,7 @@ void async_call::wait(thread_state& thread, loop* owned, std::optional<turning_s
     const bool has_others = mine.has_nested() || mine.has_offers();
     if (has_others && take_from_slot()) continue;
     const bool was_idle = std::exchange(idle, false);
-    work* item = mine.slot_is_closed() ? blocked.next() : nullptr;
+    work* item = has_others ? blocked.next() : nullptr;
     if (!item && was_idle && driving) item = blocked.takes_up(owned->take_offer());
     if (item) {
       if (owned) {

@@ -13,7 +13,6 @@
 #include <bothworlds/detail/continuation.hpp>
 #include <bothworlds/error.hpp>
 
-#include <new>
 #include <utility>
 
 namespace bothworlds::detail {
