@@ -45,7 +45,7 @@ void check_may_block(const char* what, std::source_location where, const char* n
 }
 
 async_call::async_call(std::source_location where) noexcept
-    : where_(where), start_op_(*this), cancel_op_(*this) {}
+    : start_op_(*this), where_(where), cancel_op_(*this) {}
 
 async_call::~async_call() {
   if (!awaited_ && debug_mode())
@@ -74,8 +74,9 @@ void async_call::block(const async_options& options, loop* elsewhere) {
     block_on_loop_of(*caller, thread, options);
   else
     block_on_own_loop(thread, options, caller);
-  // Given up, it may still be running.
-  if (values && has_ended()) take_back(*values, std::move(values_));
+  if (!has_ended()) return;  // given up, it may still be running
+  if (values) take_back(*values, std::move(values_));
+  if (!waiter_outlives_) intrusive_ptr_release(this);  // the coroutine's; the caller has one, too
 }
 
 void async_call::belongs_to(const crossing* caller) {
@@ -256,18 +257,16 @@ void async_call::start_on(const ref_ptr<call_node>& node) {
 }
 
 void async_call::give_up(std::exception_ptr reason) noexcept {
-  outcome expected = outcome::pending;
-  if (outcome_.compare_exchange_strong(expected, outcome::given_up, std::memory_order_acq_rel))
-    gave_up_because_ = std::move(reason);
+  if (changes_outcome(outcome::pending, outcome::given_up)) gave_up_because_ = std::move(reason);
 }
 
 bool async_call::refuse(std::exception_ptr why) noexcept {
   refusal_ = std::move(why);
   if (!claim(start::refused)) return false;
   const ref_ptr<lane> waiter = kept_waiter_;  // it can be refused, so it has this
-  outcome expected = outcome::pending;
-  if (!outcome_.compare_exchange_strong(expected, outcome::given_up, std::memory_order_acq_rel))
-    return true;
+  while (!changes_outcome(outcome::slept_on, outcome::given_up) &&
+         !changes_outcome(outcome::pending, outcome::given_up))
+    if (!pending()) return true;
   if (waiter)
     waiter->wake();
   else
@@ -298,31 +297,38 @@ bool async_call::begin(const chain_node& on, asio::cancellation_signal& signal) 
 }
 
 void async_call::finish(value_cell&& values) noexcept {
+  const bool owned = !waiter_outlives_;
   signal_ = nullptr;
   values_.take(std::move(values));
-  if (waiter_ && this_thread_state().own_lane.get() == waiter_) {
-    // This very thread waits: there is nobody to wake, and who refuses a call that was never begun
-    // may just as well find that it has ended.
-    if (pending()) outcome_.store(outcome::done, std::memory_order_release);
-    return;
+  if (waiter_) {
+    if (tell_waiter()) return;  // it has the reference now
+  } else if (changes_outcome(outcome::pending, outcome::done) &&
+             !(loop_ && loop_->is_of_parent_process())) {
+    then_();
   }
-  if (loop_ && loop_->is_of_parent_process()) {
-    // The thread that waits has this on its stack, or is not in this process.
-    outcome_.store(outcome::done, std::memory_order_release);
-    return;
-  }
-  const ref_ptr<lane> waiter(waiter_);
-  outcome expected = outcome::pending;
-  if (!outcome_.compare_exchange_strong(expected, outcome::done, std::memory_order_seq_cst)) return;
-  if (!waiter) return then_();
-  // From here on the blocked thread may be gone, and everything of this call but its lane with it.
-  waiter->wake();
+  if (owned) intrusive_ptr_release(this);
 }
 
-void async_call::finish_and_release(value_cell&& values) noexcept {
-  const bool owned = !waiter_outlives_;
-  finish(std::move(values));
-  if (owned) intrusive_ptr_release(this);
+// False: it has given the call up. Otherwise the blocked thread may be gone when this returns, and
+// everything of this call with it.
+bool async_call::tell_waiter() noexcept {
+  if (this_thread_state().own_lane.get() == waiter_ || (loop_ && loop_->is_of_parent_process())) {
+    // This very thread waits: there is nobody to wake, and who refuses a call that was never begun
+    // may just as well find that it has ended. Or, in a forked child, the thread that waits has this
+    // on its stack, or is not in this process.
+    if (!pending()) return false;
+    outcome_.store(outcome::done, std::memory_order_release);
+    return true;
+  }
+  // In one step where it is awake: no other line of memory is its, and ours.
+  while (!changes_outcome(outcome::pending, outcome::done)) {
+    if (!pending()) return false;
+    const ref_ptr<lane> waiter(waiter_);
+    if (!changes_outcome(outcome::slept_on, outcome::done)) continue;
+    waiter->wake();
+    break;
+  }
+  return true;
 }
 
 void async_call::time_is_over() {
@@ -382,7 +388,6 @@ void async_call::cancelled(bool deliver) noexcept {
 
 void async_call::started(bool deliver) noexcept {
   if (deliver) return loop_->start(*this, this_thread_state());  // with the coroutine's reference
-  const ref_ptr<async_call> self(this, false);
   fail(exception_from([&] {
     return error(errc::loop_stopped, where_, "the loop that was to run this call has ended",
                  "  fix  let the thread of that loop wait for its callables; stop a portal after "

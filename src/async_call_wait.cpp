@@ -123,20 +123,25 @@ void async_call::falls_asleep(const loop* in) noexcept {
 
 void async_call::park(lane& where, blocked_thread& blocked) {
   const auto never = std::chrono::steady_clock::time_point::max();
-  // Asleep as far as others may see only while it does sleep: what follows changes the call.
-  const auto sleep_until = [&](std::chrono::steady_clock::time_point end) {
-    falls_asleep(nullptr);
-    const bool woken = where.parking().park_until(end);
-    thread_record::wakes_up();
-    return woken;
-  };
   if (loop_ && where.wait_a_little([&] { return !pending() || where.parking().is_woken(); }))
     return where.parking().forget_wake();
   blocked.sleeps();
-  if (loop_ && patience_ == never) {
+  // Asleep as far as others may see only while it does sleep: what follows changes the call.
+  const auto sleep_until = [&](std::chrono::steady_clock::time_point end) {
+    if (!changes_outcome(outcome::pending, outcome::slept_on)) return true;
     falls_asleep(nullptr);
-    where.parking().park();
-    return thread_record::wakes_up();
+    bool woken = true;
+    if (end == never)
+      where.parking().park();
+    else
+      woken = where.parking().park_until(end);
+    thread_record::wakes_up();
+    changes_outcome(outcome::slept_on, outcome::pending);
+    return woken;
+  };
+  if (loop_ && patience_ == never) {
+    sleep_until(never);
+    return;
   }
   const auto next_look = std::chrono::steady_clock::now() + stop_check_interval;
   if (sleep_until(loop_ ? patience_ : std::min(patience_, next_look))) return;

@@ -86,7 +86,7 @@ void loop::start(async_call& call, thread_state& thread) noexcept {
     host = &acquire_resident();
   } catch (...) {
     call.fail(std::current_exception());
-    return call.finish_and_release(value_cell());
+    return call.finish(value_cell());
   }
   try {
     host->run(call, thread);

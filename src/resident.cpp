@@ -111,7 +111,7 @@ void coroutine_scope::cannot_wait(task_scope& tasks) noexcept {
 
 void coroutine_scope::failed() noexcept { call_->fail(std::current_exception()); }
 
-void coroutine_scope::finish() noexcept { release().finish_and_release(node_.leave()); }
+void coroutine_scope::finish() noexcept { release().finish(node_.leave()); }
 
 resident::resident(ref_ptr<loop> home)
     : node_(new call_node(std::move(home), std::make_unique<loop_memory>())) {}
@@ -244,7 +244,7 @@ void resident::end_call() noexcept {
   idle_.emplace(promise().suspend());
   node_->own_loop()->keep_resident(*this);
   // Whoever that tells goes on by way of a queue: no call comes from in there.
-  call.finish_and_release(node_->leave());
+  call.finish(node_->leave());
   if (!forget_place()) node_->own_loop()->place_is_kept();
 }
 

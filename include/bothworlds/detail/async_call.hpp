@@ -6,8 +6,10 @@
 // Who owns what:
 //   - the one who waits and the coroutine each own a reference, so that either may go first: a
 //     thread leaves early only when the loop is stopped or gone (outcome_ goes to `given_up`), and
-//     then never looks back. A thread that drives its own loop never does: its call is begun at
-//     once, so nobody can refuse it, and belongs to that thread alone (waiter_outlives_);
+//     then never looks back. Otherwise the coroutine's reference goes to the thread with `done`:
+//     that is the last thing that the coroutine's executor does to a call. A thread that drives its
+//     own loop never leaves early: its call is begun at once, so nobody can refuse it, and belongs
+//     to that thread alone (waiter_outlives_);
 //   - the callable, its arguments, the result and the values that come back belong to the coroutine
 //     until outcome_ says `done`, then to the one who waits;
 //   - signal_, timed_out_ and was_cancelled_ belong to the executor that the coroutine runs on.
@@ -144,7 +146,12 @@ private:
   friend class stall_finder;
   friend class wait_graph;
 
-  enum class outcome : unsigned char { pending, done, given_up };
+  enum class outcome : unsigned char {
+    pending,
+    slept_on,  // the same, and the thread that waits for it sleeps: who ends it has to wake that
+    done,
+    given_up,
+  };
 
   /// Who was first decides whether the coroutine is ever called.
   enum class start : unsigned char {
@@ -185,7 +192,10 @@ private:
   void park(lane& where, blocked_thread& blocked);
   bool is_of_parent_process() const noexcept;
   bool pending() const noexcept {
-    return outcome_.load(std::memory_order_seq_cst) == outcome::pending;
+    return outcome_.load(std::memory_order_seq_cst) <= outcome::slept_on;
+  }
+  bool changes_outcome(outcome from, outcome to) noexcept {
+    return outcome_.compare_exchange_strong(from, to, std::memory_order_seq_cst);
   }
   void give_up(std::exception_ptr reason) noexcept;
   error timeout_error() const;
@@ -194,8 +204,8 @@ private:
   bool begin(const chain_node& on, asio::cancellation_signal& signal) noexcept;
   void fail(std::exception_ptr why) noexcept { failure_ = std::move(why); }
   /// With the coroutine's reference, if there is one. Nothing of the call may be touched after it.
-  void finish_and_release(value_cell&& values) noexcept;
   void finish(value_cell&& values) noexcept;
+  bool tell_waiter() noexcept;
   bool claim(start how) noexcept {
     start expected = start::open;
     return start_.compare_exchange_strong(expected, how, std::memory_order_acq_rel);
@@ -213,48 +223,52 @@ private:
   void started(bool deliver) noexcept;
   void cancelled(bool deliver) noexcept;
 
-  const std::source_location where_;
-  const char* name_ = nullptr;  // interned
-  start_op start_op_;
-  cancel_op cancel_op_;
-  std::atomic<unsigned> cancel_types_{0};  // any thread adds; the executor takes
+  // In the order of who touches them: a cache line that one thread writes while another one wants it
+  // is what a call costs between two CPUs. First what the executor needs and writes, then what is
+  // rare, then what is the waiting thread's alone; it looks at outcome_ all the time.
+  std::atomic<start> start_{start::open};
   std::atomic<bool> cancel_queued_{
       false};  // any thread: cancel_op_, or a function like it, is on its way
-  std::atomic<start> start_{start::open};
-  std::exception_ptr refusal_;  // of who refuses it, before start_ says so; then of who waits
-  std::atomic<outcome> outcome_{outcome::pending};
-  std::atomic<bool> cut_{false};  // any thread sets, before it cancels; who waits reads, afterwards
   bool timed_out_ = false;
   bool was_cancelled_ = false;
-  asio::cancellation_signal* signal_ = nullptr;  // null: not begun yet, or ended
-  asio::cancellation_signal own_signal_;         // of a fresh coroutine; the executor
-  std::exception_ptr failure_;                   // the coroutine, then the one who waits
-  value_cell values_;  // of the one who waits; when it has ended, the coroutine's
-  continuation then_;  // no thread waits in block(): called on the executor; if refused, anywhere
-  std::atomic<const chain_node*> runs_on_{
-      nullptr};  // the executor, once it has begun; only while outcome_ is `pending` is it sure to live
-
-  // Set before the call is published, then constant.
-  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
-  loop* loop_ = nullptr;          // null: a foreign loop, that of node_
-  ref_ptr<loop> kept_loop_;       // the same; null: waiter_outlives_
-  ref_ptr<call_node> node_;       // null: the loop's resident has it
-  lane* waiter_ = nullptr;        // null: a coroutine waits
-  ref_ptr<lane> kept_waiter_;     // the same; null: waiter_outlives_
-  ref_ptr<chain_node> made_by_;   // of the code that made the call; null: it has none
-  ref_ptr<limiter_token> token_;  // the innermost one of the calls above; null: none
+  start_op start_op_;
+  std::atomic<unsigned> cancel_types_{0};  // any thread adds; the executor takes
+  // These, and where "constant" stands: set before the call is published.
   bool sync_root_ = false;        // no call is above it
   bool hosts_tasks_ = false;      // may make a scope for tasks, which it then waits for
-  bool awaited_ = false;
   bool waiter_outlives_ = false;  // the waiting thread stays until the coroutine has gone
+  bool awaited_ = false;
+  asio::cancellation_signal* signal_ = nullptr;  // null: not begun yet, or ended
+  std::atomic<const chain_node*> runs_on_{
+      nullptr};  // the executor, once it has begun; only while it is waited for is it sure to live
+  value_cell values_;             // of the one who waits; when it has ended, the coroutine's
+  ref_ptr<chain_node> made_by_;   // of the code that made the call; null: it has none
+  ref_ptr<limiter_token> token_;  // the innermost one of the calls above; null: none
+  lane* waiter_ = nullptr;        // constant; null: a coroutine waits
+  loop* loop_ = nullptr;          // constant; null: a foreign loop, that of node_
+  std::exception_ptr failure_;    // the coroutine, then the one who waits
+  const std::source_location where_;
   ref_ptr<task_scope>
       tasks_;  // where its coroutine's tasks belong; null: nowhere, or see hosts_tasks_
+  std::chrono::steady_clock::time_point deadline_ =
+      std::chrono::steady_clock::time_point::max();  // constant
 
-  // The blocked thread.
+  cancel_op cancel_op_;
+  asio::cancellation_signal own_signal_;  // of a fresh coroutine; the executor
+  ref_ptr<call_node> node_;               // constant; null: the loop's resident has it
+  continuation then_;  // no thread waits in block(): called on the executor; if refused, anywhere
+  std::exception_ptr refusal_;    // of who refuses it, before start_ says so; then of who waits
+  std::atomic<bool> cut_{false};  // any thread sets, before it cancels; who waits reads, afterwards
+
+  std::atomic<outcome> outcome_{outcome::pending};
+  // The blocked thread's.
+  bool stopped_before_ = false;
+  bool may_be_stopped_ = false;  // it was given a stop token
+  const char* name_ = nullptr;   // interned
+  ref_ptr<loop> kept_loop_;      // loop_; null: waiter_outlives_
+  ref_ptr<lane> kept_waiter_;    // waiter_; null: waiter_outlives_
   std::exception_ptr gave_up_because_;
   std::chrono::steady_clock::time_point patience_ = std::chrono::steady_clock::time_point::max();
-  bool stopped_before_ = false;
-  bool may_be_stopped_ = false;    // it was given a stop token
   std::int64_t asleep_since_ = 0;  // when it first slept; nanoseconds of the coarse clock
 };
 
