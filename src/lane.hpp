@@ -173,6 +173,9 @@ private:
 
   const kind kind_;
   const worker_pool_core* pool_ = nullptr;  // constant, to be compared only; null: no worker's
+  // The thread writes; seq_cst, where the last frame closes. Open frames in the lower half, how
+  // often the last one has closed in the upper.
+  std::atomic<std::uint64_t> frames_{0};
   mutable std::mutex mutex_;
   queue nested_;               // mutex_
   queue main_;                 // mutex_
@@ -183,9 +186,6 @@ private:
   bool retired_ = false;  // mutex_
   std::atomic<std::uint32_t> nested_count_{0};  // pushers and the thread; seq_cst
   std::atomic<std::uint32_t> offer_count_{0};   // mutex_ to write; anybody reads; seq_cst
-  // The thread writes; seq_cst, where the last frame closes. Open frames in the lower half, how
-  // often the last one has closed in the upper.
-  std::atomic<std::uint64_t> frames_{0};
   std::atomic<loop*> sleeping_in_{nullptr};  // the thread writes; seq_cst
   // For the wait-for graph.
   const thread_state* server_ = nullptr;  // mutex_: the thread that serves it now; null: none

@@ -214,21 +214,14 @@ private:
   void forget_finished_leftovers() noexcept;
   void forget_kept_place() noexcept;
 
+  // Apart from each other, for the lines of memory that threads take from each other: what counts its
+  // owners, and is before this; what the driver uses; and, at the end, what others push to.
+  alignas(std::max_align_t) std::byte wake_storage_[128];  // of a wake-up in Asio's queue
   const process_mark process_;
   lane& owner_;  // outlives every use: the owner closes the loop before its lane goes
   std::optional<asio::io_context> io_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
   std::atomic<role> role_{role::nobody};
-  std::atomic<bool> helper_comes_{false};  // the owner sets, the helper clears; seq_cst
-  class help;
-  ref_ptr<help> help_;  // the owner; null: none was needed yet
-  // Any thread pushes, newest first; the driver takes all. It leaves a mark there before it sleeps
-  // in Asio: who finds that has to wake it.
-  std::atomic<loop_op*> arrivals_{nullptr};
-  std::mutex wake_mutex_;                 // held while somebody posts a wake-up
-  bool closed_ = false;                   // wake_mutex_
-  std::atomic<bool> wake_posted_{false};  // a wake-up is in Asio's queue: wake_storage_ is taken
-  alignas(std::max_align_t) std::byte wake_storage_[128];
   std::atomic<const thread_state*> turned_by_{nullptr};  // the driver writes
   std::atomic<std::uint64_t> step_{0};                   // the driver writes
   loop_op* ready_ = nullptr;       // driver: what it pushed, and took from arrivals_; oldest first
@@ -244,6 +237,15 @@ private:
   loop_op* leftovers_ = nullptr;    // driver: of spawned coroutines, each of which this owns
   std::size_t leftovers_count_ = 0;  // driver: and so many at which it looks which have ended
   std::size_t leftovers_limit_ = 16;
+  std::atomic<bool> helper_comes_{false};  // the owner sets, the helper clears; seq_cst
+  class help;
+  ref_ptr<help> help_;  // the owner; null: none was needed yet
+  std::mutex wake_mutex_;                 // held while somebody posts a wake-up
+  bool closed_ = false;                   // wake_mutex_
+  std::atomic<bool> wake_posted_{false};  // a wake-up is in Asio's queue: wake_storage_ is taken
+  // Any thread pushes, newest first; the driver takes all. It leaves a mark there before it sleeps
+  // in Asio: who finds that has to wake it.
+  std::atomic<loop_op*> arrivals_{nullptr};
   // So many tasks at once cost no new coroutine, and that much an idle loop holds on to: one or two
   // kilobytes each, with the frames that its node recycles.
   static constexpr std::size_t most_idle_residents = 1024;
