@@ -64,7 +64,8 @@ void async_call::block(const async_options& options, loop* elsewhere) {
   waiter_ = thread.own_lane.get();
   waiter_outlives_ = !caller && !elsewhere;
   if (!waiter_outlives_) kept_waiter_ = thread.own_lane;
-  belongs_to(caller);
+  caller_ = caller;
+  sync_root_ = !caller;
   awaited_ = hosts_tasks_ = true;
   value_cell* const values = current_cell(thread);
   if (values) values_.begin(hand_on(*values));
@@ -79,24 +80,21 @@ void async_call::block(const async_options& options, loop* elsewhere) {
   if (!waiter_outlives_) intrusive_ptr_release(this);  // the coroutine's; the caller has one, too
 }
 
-void async_call::belongs_to(const crossing* caller) {
-  sync_root_ = !caller;
-  if (!caller) return;
-  made_by_ = caller->awaiting_node();
-  token_ = caller->chain_token();
-}
-
 void async_call::set_loop(ref_ptr<loop> target) noexcept {
   loop_ = target.get();
   kept_loop_ = std::move(target);
 }
 
-// What made the call may have ended by now, but its place stays: this holds it.
+// The nodes above are counted by the executor that they belong to, not by the blocked thread, which
+// would take them from it.
 chain_place async_call::take_place() noexcept {
+  // A coroutine that made the call may have ended by now, but its place stays: this holds it.
+  ref_ptr<chain_node> above = std::move(made_by_);
+  if (caller_) above = caller_->awaiting_node();
   chain_place place;
-  if (made_by_) place = chain_place::below(std::exchange(made_by_, nullptr));
+  if (above) place = chain_place::below(std::move(above));
   if (waiter_) place.is_blocked_by(*waiter_, sync_root_, this);
-  place.token = std::move(token_);
+  if (caller_) place.token = caller_->chain_token();
   return place;
 }
 

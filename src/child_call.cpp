@@ -18,10 +18,7 @@ void async_call::start_child(const asio::any_io_executor& executor,
   values_.begin(std::move(values));
   tasks_ = std::move(tasks);
   deadline_ = deadline;
-  if (above) {
-    made_by_ = *above;
-    token_ = (*above)->place().token;
-  }
+  if (above) made_by_ = *above;
   if (above && (*above)->own_loop()) {
     set_loop((*above)->own_loop());
     then_ = std::move(ended);

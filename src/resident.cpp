@@ -137,8 +137,9 @@ void resident::run(async_call& call, thread_state& thread) {
   if (call.waiter_outlives_)
     node_->enter_root(*call.waiter_, call.hand_values_on(), call.hosts_tasks_);
   else
-    node_->enter(call.take_place(), call.hand_values_on(), std::move(call.tasks_),
-                 call.hosts_tasks_);
+    // Who has given up may be gone, with all that is above: what is not begun has no place.
+    node_->enter(call.claim(async_call::start::begun) ? call.take_place() : chain_place(),
+                 call.hand_values_on(), std::move(call.tasks_), call.hosts_tasks_);
   last_call_ = call.where();
   told_ = false;
   scope_.emplace(call, *node_);

@@ -184,7 +184,6 @@ private:
   void block_on_own_loop(thread_state& thread, const async_options& options, crossing* caller);
   void block_on(loop& target, thread_state& thread, const async_options& options, crossing* caller);
   void block_on_loop_of(crossing& caller, thread_state& thread, const async_options& options);
-  void belongs_to(const crossing* caller);
   void set_loop(ref_ptr<loop> target) noexcept;
   void start_on(const ref_ptr<call_node>& node);
   void wait(thread_state& thread, loop* owned, std::optional<turning_scope>* turning = nullptr);
@@ -213,6 +212,8 @@ private:
   /// Any thread. False: it has begun, or somebody else has ended it.
   bool refuse(std::exception_ptr why) noexcept;
   void emit();
+  /// Where it stands. While who waits cannot leave, or by that thread itself: what is above lives
+  /// for as long.
   chain_place take_place() noexcept;
   /// For value_cell::take().
   value_cell&& hand_values_on() noexcept {
@@ -241,12 +242,12 @@ private:
   asio::cancellation_signal* signal_ = nullptr;  // null: not begun yet, or ended
   std::atomic<const chain_node*> runs_on_{
       nullptr};  // the executor, once it has begun; only while it is waited for is it sure to live
-  value_cell values_;             // of the one who waits; when it has ended, the coroutine's
-  ref_ptr<chain_node> made_by_;   // of the code that made the call; null: it has none
-  ref_ptr<limiter_token> token_;  // the innermost one of the calls above; null: none
-  lane* waiter_ = nullptr;        // constant; null: a coroutine waits
-  loop* loop_ = nullptr;          // constant; null: a foreign loop, that of node_
-  std::exception_ptr failure_;    // the coroutine, then the one who waits
+  value_cell values_;            // of the one who waits; when it has ended, the coroutine's
+  ref_ptr<chain_node> made_by_;  // of the coroutine that made the call; null: blocking code has
+  const crossing* caller_ = nullptr;  // constant; the callable that made it; null: it has none
+  lane* waiter_ = nullptr;            // constant; null: a coroutine waits
+  loop* loop_ = nullptr;              // constant; null: a foreign loop, that of node_
+  std::exception_ptr failure_;        // the coroutine, then the one who waits
   const std::source_location where_;
   ref_ptr<task_scope>
       tasks_;  // where its coroutine's tasks belong; null: nowhere, or see hosts_tasks_
