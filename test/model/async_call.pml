@@ -4,12 +4,14 @@
 // that runs its coroutine, and those who cancel it.
 //
 //! mirrors src/async_call_wait.cpp async_call::park
-//! mirrors src/async_call.cpp async_call::give_up async_call::begin async_call::finish
+//! mirrors src/async_call.cpp async_call::block async_call::give_up async_call::begin async_call::finish
+//! mirrors src/async_call.cpp async_call::tell_waiter
 //! mirrors src/async_call.cpp async_call::request_cancel async_call::cancelled async_call::emit async_call::time_is_over
 //
 // Shown: the one who waits leaves with one outcome, and does leave; a coroutine whose caller has given up before it began
 // never begins; the result is complete when it is read. The coroutine here ends only when it has heard of every
-// cancellation or of the timeout: none is lost.
+// cancellation or of the timeout: none is lost. The call is destroyed once, and touched by nobody afterwards; nor is the
+// lane of the one who waits, which goes with its thread. Others, for whom work is nested there, may wake that thread, too.
 //
 // With TIMES_OUT the call has a timeout; with STOPS the loop may stop for good at any moment.
 //
@@ -22,8 +24,13 @@
 //! refute CLEARS_BY_STORE         the same, because a plain store may be on its way during the read-modify-write that follows it
 //! refute PUBLISHES_EARLY         the end is announced before the result is there
 //! refute STOPS WAITS_FOR_EVER    nobody looks whether the loop has been stopped
+//! refute SLEEPS_UNMARKED         who waits sleeps without saying so
+//! refute WAKES_NOBODY            who ends the call does not wake who said so
+//! refute RELEASES_TOO            the coroutine's reference is given to who waits, and let go of
+//! refute TAKES_LANE_LATE         who ends the call holds the lane only when who waits may have gone
 
-mtype = { pending, done, given_up };
+mtype = { pending, slept_on, done, given_up };
+mtype = { woken, stop, time };  // by what a wait has ended
 mtype outcome = pending;
 bool claimed, begun, ended, result_there;
 bool signal;               // signal_: the coroutine can be cancelled
@@ -33,11 +40,19 @@ bool clear_pending;        // a plain store to it that is still on its way
 byte heard;                // what the coroutine has heard of
 bool timed_out;
 bool token;                // the parker of the one who waits
+byte owners = 2;           // of the call: the one who waits, and the coroutine
+byte lane_owners = 1;      // the one who waits
 
 bool start_op, cancel_op;  // on the executor
 bool stopped;
 
 #define EVERYTHING 3
+#define WAITED_FOR (outcome == pending || outcome == slept_on)
+#define TOUCH assert(owners > 0)
+
+inline release(count) {
+  atomic { assert(owners >= count); owners = owners - count }
+}
 
 active proctype store_buffer() {
 end:
@@ -46,23 +61,39 @@ end:
   od
 }
 
-// Whoever waits: park() and what it does when that ran out of time.
+// Whoever waits: park() and what it does when that ran out of time; then the end of block().
 active proctype waiting_thread() {
-  bool patience = true, stopped_before = false, was;
+  bool patience = true, was;
+  mtype woken_by;
   start_op = true;
   do
-  :: outcome != pending -> break
+  :: !WAITED_FOR -> break
   :: outcome == pending ->
+#ifndef SLEEPS_UNMARKED
      if
-     :: atomic { token -> token = false }
+     :: atomic { outcome == pending -> outcome = slept_on }
+     :: !WAITED_FOR -> break
+     fi;
+#endif
+     if
+     :: atomic { token -> token = false; woken_by = woken }
 #ifdef STOPS
 #ifndef WAITS_FOR_EVER
-     :: stopped -> // for the second time in a row
-        if :: atomic { outcome == pending -> outcome = given_up } :: outcome != pending fi
+     :: stopped -> woken_by = stop  // seen for the second time in a row
 #endif
 #endif
 #ifdef TIMES_OUT
-     :: atomic { !token && patience -> patience = false };
+     :: atomic { !token && patience -> patience = false; woken_by = time }
+#endif
+     fi;
+#ifndef SLEEPS_UNMARKED
+     if :: atomic { outcome == slept_on -> outcome = pending } :: outcome != slept_on fi;
+#endif
+     if
+     :: woken_by == woken
+     :: woken_by == stop ->
+        if :: atomic { outcome == pending -> outcome = given_up } :: outcome != pending fi
+     :: woken_by == time ->
 #ifdef GIVES_UP_UNASKED
         was = claimed;
 #else
@@ -76,17 +107,25 @@ active proctype waiting_thread() {
            :: outcome != pending
            fi
         fi
-#endif
      fi
   od;
   if
-  :: outcome == done -> assert(result_there)
-  :: outcome == given_up
+  :: outcome == done -> assert(result_there); was = true; release(2)  // the coroutine's, too
+  :: outcome == given_up -> was = false; release(1)
   fi;
-  was = (outcome == done);
+  atomic { assert(lane_owners > 0); lane_owners-- };  // its thread ends
   // It has left; what it was told stays true.
   timeout;
-  assert(was == (outcome == done))
+  assert(was == (outcome == done));
+  assert(owners == 0 || (!was && !ended));
+  assert(lane_owners == 0)
+}
+
+active proctype nesting_thread() {
+  if
+  :: atomic { lane_owners > 0 -> token = true }
+  :: lane_owners == 0
+  fi
 }
 
 inline emit() {
@@ -96,24 +135,58 @@ inline emit() {
   fi
 }
 
+inline tell_waiter() {
+  do
+#ifdef ENDS_BY_STORE
+  :: outcome = done; told = true; token = true; break
+#else
+  :: atomic { outcome == pending -> TOUCH; outcome = done; told = true }; break
+  :: outcome == given_up -> TOUCH; break
+  :: outcome == slept_on ->
+     TOUCH;
+#ifndef TAKES_LANE_LATE
+     atomic { assert(lane_owners > 0); lane_owners++ };
+#endif
+     if
+     :: atomic { outcome == slept_on -> TOUCH; outcome = done; told = true };
+#ifdef TAKES_LANE_LATE
+        atomic { assert(lane_owners > 0); lane_owners++ };
+#endif
+#ifndef WAKES_NOBODY
+        token = true;
+#endif
+        lane_owners--;
+        break
+     :: outcome != slept_on ->
+#ifndef TAKES_LANE_LATE
+        lane_owners--
+#else
+        skip
+#endif
+     fi
+#endif
+  od
+}
+
 inline finish() {
+  bool told = false;
+  TOUCH;
   signal = false;
 #ifdef PUBLISHES_EARLY
-  outcome = done;
+  tell_waiter();
   result_there = true;
-  token = true;
 #else
   result_there = true;
-#ifdef ENDS_BY_STORE
-  outcome = done;
-  token = true;
-#else
+  tell_waiter();
+#endif
   if
-  :: atomic { outcome == pending -> outcome = done }; token = true
-  :: outcome != pending
+#ifdef RELEASES_TOO
+  :: told -> release(1)
+#else
+  :: told
+#endif
+  :: !told -> release(1)
   fi;
-#endif
-#endif
   ended = true
 }
 

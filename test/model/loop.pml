@@ -5,8 +5,8 @@
 //! mirrors src/loop.cpp loop::push loop::push_and_wake loop::wake loop::wake_driver
 //! mirrors src/loop.cpp loop::try_drive loop::offer loop::release loop::ask_back
 //! mirrors src/loop.cpp loop::keep_helper loop::help_out loop::turn loop::sleep loop::close
-//! mirrors src/async_call_wait.cpp async_call::wait
-//! mirrors src/async_call.cpp async_call::finish
+//! mirrors src/async_call_wait.cpp async_call::wait async_call::park
+//! mirrors src/async_call.cpp async_call::finish async_call::tell_waiter
 //! mirrors src/lane.cpp lane::push_nested lane::wake lane::forget_loops
 //
 // The root call is over when its thread-sensitive call, which blocks in a nested async_to_sync on the same loop, and its
@@ -66,6 +66,7 @@ bool lane_mutex, sleeping_in;
 
 byte drivers;
 bool done[2];              // outcome_ of the root call, and of the nested one
+bool slept_on[2];          // outcome_ says so
 bit frame;                 // the owner's innermost
 byte parts;                // of the root call, not yet back
 bool owner_drives;         // `driving` in wait(), of the innermost frame
@@ -153,10 +154,13 @@ proctype remote(byte op) { push(op) }
 proctype far_away() { push_nested(0) }  // a thread-sensitive call of the chain that comes from elsewhere
 
 inline finish(call, mine) {
-  done[call] = true;
+  if
+  :: atomic { mine || !slept_on[call] -> done[call] = true }
+  :: atomic { !mine && slept_on[call] -> done[call] = true };
 #ifndef ENDS_SILENTLY
-  if :: !mine -> wake_owner() :: else fi
+     wake_owner()
 #endif
+  fi
 }
 
 inline should_leave(mine, answer) {
@@ -381,7 +385,12 @@ active proctype thread() {
         :: owner_drives -> turn(true)
         :: !owner_drives ->
            if :: frame == 0 -> ask_back() :: else fi;
-           park()
+           if
+           :: done[frame]  // within wait_a_little(), which a wake ends, too
+           :: atomic { !done[frame] -> slept_on[frame] = true };
+              park();
+              slept_on[frame] = false
+           fi
         fi
      fi
   od;

@@ -34,7 +34,7 @@
 byte slot = CLOSED;
 bool token;
 bool begun;                // the call
-bool done;                 // outcome_
+bool done, slept_on;       // outcome_
 bool nested;               // other work for the thread
 byte made, ended;          // calls
 bool claimed[2];
@@ -71,8 +71,10 @@ active proctype coroutine() {
   ended == 1;
   make(1);
   ended == 2;
-  done = true;
-  wake()
+  if
+  :: atomic { !slept_on -> done = true }
+  :: atomic { slept_on -> done = true }; wake()
+  fi
 }
 
 #ifdef CANCELS
@@ -147,7 +149,9 @@ active proctype thread() {
         if
         :: atomic { token -> token = false }          // within wait_a_little()
         :: done
-        :: true -> atomic { token -> token = false }  // it has waited in vain, and sleeps
+        :: atomic { !done -> slept_on = true };       // it has waited in vain, and sleeps
+           atomic { token -> token = false };
+           slept_on = false
         fi;
         take_from_slot()
      fi
