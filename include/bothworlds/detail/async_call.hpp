@@ -48,7 +48,6 @@ class chain_node;
 struct chain_place;
 class crossing;
 class lane;
-class limiter_token;
 class loop;
 class task_scope;
 class turning_scope;
