@@ -37,6 +37,8 @@ RATIOS = [
     Ratio("B4", "one", EXPERT, 0.25),
     Ratio("B9", "all", EXPERT, 1.02, variant="1000 µs"),
     Ratio("B9", "all", EXPERT, 1.05, variant="1000 µs", what="cpu_ns"),
+    Ratio("B9", "all", f"{EXPERT} on one thread", 1.02, variant="1000 µs"),
+    Ratio("B9", "all", f"{EXPERT} on one thread", 1.05, variant="1000 µs", what="cpu_ns"),
     Ratio("B12", "all", GROUP, 1, variant="ready"),
     Ratio("B12", "all", GROUP, 1, variant="yielding"),
     Ratio("B13", "all", CHANNEL, 2, variant="tried"),
