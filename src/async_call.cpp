@@ -85,8 +85,8 @@ void async_call::set_loop(ref_ptr<loop> target) noexcept {
   kept_loop_ = std::move(target);
 }
 
-// The nodes above are counted by the executor that they belong to, not by the blocked thread, which
-// would take them from it.
+// Mostly by the driver of the very loop that the nodes above belong to: if the blocked thread counted
+// itself among their owners, it would take the memory in which they are counted from that loop.
 chain_place async_call::take_place() noexcept {
   // A coroutine that made the call may have ended by now, but its place stays: this holds it.
   ref_ptr<chain_node> above = std::move(made_by_);

@@ -57,7 +57,7 @@ public:
   void end_step() noexcept {
     if (adapters()) capture_thread_locals(node_.values());
   }
-  /// The coroutine and its frame are gone: wake the caller.
+  /// The coroutine and its frame are gone: tells the caller, who may destroy the call.
   void finish() noexcept;
   /// The same is left to who calls this.
   async_call& release() noexcept { return *std::exchange(call_, nullptr); }

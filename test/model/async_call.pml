@@ -5,7 +5,8 @@
 //
 //! mirrors src/async_call_wait.cpp async_call::park
 //! mirrors src/async_call.cpp async_call::block async_call::give_up async_call::begin async_call::finish
-//! mirrors src/async_call.cpp async_call::tell_waiter
+//! mirrors src/async_call.cpp async_call::tell_waiter async_call::refuse async_call::take_place
+//! mirrors src/resident.cpp resident::run
 //! mirrors src/async_call.cpp async_call::request_cancel async_call::cancelled async_call::emit async_call::time_is_over
 //
 // Shown: the one who waits leaves with one outcome, and does leave; a coroutine whose caller has given up before it began
@@ -13,11 +14,15 @@
 // cancellation or of the timeout: none is lost. The call is destroyed once, and touched by nobody afterwards; nor is the
 // lane of the one who waits, which goes with its thread. Others, for whom work is nested there, may wake that thread, too.
 //
-// With TIMES_OUT the call has a timeout; with STOPS the loop may stop for good at any moment.
+// With TIMES_OUT the call has a timeout; with STOPS it runs on somebody else's loop, which may stop for good at any moment,
+// also in the midst of a step; with REFUSES the wait is found to be part of a deadlock. Not shown: the end of a call on the
+// very thread that waits, which by that is not asleep.
 //
 //! check
 //! check  TIMES_OUT
 //! check  TIMES_OUT STOPS
+//! check  REFUSES
+//! check  TIMES_OUT REFUSES
 //! refute TIMES_OUT GIVES_UP_UNASKED  the one who waits gives up without claiming the call: it may begin afterwards
 //! refute TIMES_OUT ENDS_BY_STORE the coroutine's end overwrites that its caller has given up
 //! refute CLEARS_AFTER_EMITTING   what comes while a cancellation is being delivered relies on that delivery
@@ -28,6 +33,10 @@
 //! refute WAKES_NOBODY            who ends the call does not wake who said so
 //! refute RELEASES_TOO            the coroutine's reference is given to who waits, and let go of
 //! refute TAKES_LANE_LATE         who ends the call holds the lane only when who waits may have gone
+//! refute STOPS FORGETS_THE_LANE   the call does not keep the lane of who waits
+//! refute TIMES_OUT TAKES_PLACE_UNASKED  the executor looks at what is above the call before it has claimed it
+//! refute REFUSES REFUSES_THE_AWAKE who refuses the call reckons with a thread that is awake only
+//! refute REFUSES REFUSES_UNASKED   who refuses the call does not claim it: it may begin afterwards
 
 mtype = { pending, slept_on, done, given_up };
 mtype = { woken, stop, time };  // by what a wait has ended
@@ -40,8 +49,17 @@ bool clear_pending;        // a plain store to it that is still on its way
 byte heard;                // what the coroutine has heard of
 bool timed_out;
 bool token;                // the parker of the one who waits
-byte owners = 2;           // of the call: the one who waits, and the coroutine
-byte lane_owners = 1;      // the one who waits
+#ifdef REFUSES
+byte owners = 3;           // of the call: the one who waits, the coroutine, and the one who refuses it
+#else
+byte owners = 2;
+#endif
+#ifdef FORGETS_THE_LANE
+byte lane_owners = 1;      // the thread that waits
+#else
+byte lane_owners = 2;      // that, and the call: kept_waiter_
+#endif
+bool gone;                 // the one who waits, and with that what is above the call
 
 bool start_op, cancel_op;  // on the executor
 bool stopped;
@@ -51,7 +69,13 @@ bool stopped;
 #define TOUCH assert(owners > 0)
 
 inline release(count) {
-  atomic { assert(owners >= count); owners = owners - count }
+  atomic {
+    assert(owners >= count);
+    owners = owners - count;
+#ifndef FORGETS_THE_LANE
+    if :: owners == 0 -> lane_owners-- :: owners > 0 fi
+#endif
+  }
 }
 
 active proctype store_buffer() {
@@ -110,15 +134,15 @@ active proctype waiting_thread() {
      fi
   od;
   if
-  :: outcome == done -> assert(result_there); was = true; release(2)  // the coroutine's, too
-  :: outcome == given_up -> was = false; release(1)
+  :: outcome == done -> assert(result_there); gone = true; was = true; release(2)  // the coroutine's, too
+  :: outcome == given_up -> gone = true; was = false; release(1)
   fi;
   atomic { assert(lane_owners > 0); lane_owners-- };  // its thread ends
-  // It has left; what it was told stays true.
+  // It has gone; what it was told stays true.
   timeout;
   assert(was == (outcome == done));
   assert(owners == 0 || (!was && !ended));
-  assert(lane_owners == 0)
+  assert(owners > 0 || lane_owners == 0)
 }
 
 active proctype nesting_thread() {
@@ -195,17 +219,26 @@ active proctype executor() {
 end:
   do
   :: stopped -> break
-#ifdef STOPS
-  :: atomic { !stopped -> stopped = true; break }
+#ifdef REFUSES
+  :: start_op -> break  // it gets to nothing any more: that is the deadlock
 #endif
   :: atomic { start_op && !stopped -> start_op = false };
-     // begin()
+     // run(), and begin()
+     TOUCH;
+#ifdef TAKES_PLACE_UNASKED
+     assert(!gone);  // take_place()
+#endif
      atomic { was = claimed; claimed = true };
+#ifndef STOPS
+     assert(was || !gone);  // take_place(); on somebody else's loop by who waits, before
+#endif
      if
      :: was -> finish()
      :: !was && types != 0 -> finish()
      :: !was && types == 0 ->
+#ifndef STOPS
         assert(outcome != given_up);
+#endif
         atomic { begun = true; signal = true }
      fi
   :: atomic { cancel_op && !stopped -> cancel_op = false };
@@ -239,3 +272,28 @@ inline request_cancel(type) {
 
 active proctype canceller() { request_cancel(1) }
 active proctype other_canceller() { request_cancel(2) }
+
+#ifdef STOPS
+active proctype stopper() { stopped = true }
+#endif
+
+#ifdef REFUSES
+active proctype refuser() {
+  bool was;
+#ifndef REFUSES_UNASKED
+  atomic { was = claimed; claimed = true };
+#endif
+  if
+  :: was
+  :: !was ->
+     do
+#ifndef REFUSES_THE_AWAKE
+     :: atomic { outcome == slept_on -> TOUCH; outcome = given_up; assert(!begun) }; token = true; break
+#endif
+     :: atomic { outcome == pending -> TOUCH; outcome = given_up; assert(!begun) }; token = true; break
+     :: !WAITED_FOR -> break
+     od
+  fi;
+  release(1)
+}
+#endif

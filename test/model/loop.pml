@@ -386,7 +386,8 @@ active proctype thread() {
         :: !owner_drives ->
            if :: frame == 0 -> ask_back() :: else fi;
            if
-           :: done[frame]  // within wait_a_little(), which a wake ends, too
+           :: atomic { done[frame] -> token = false }  // within wait_a_little(), with forget_wake()
+           :: atomic { token -> token = false }
            :: atomic { !done[frame] -> slept_on[frame] = true };
               park();
               slept_on[frame] = false

@@ -4,12 +4,13 @@
 // blocked, or a coroutine that is suspended, until it has ended.
 //
 // Who owns what:
-//   - the one who waits and the coroutine each own a reference, so that either may go first: a
-//     thread leaves early only when the loop is stopped or gone (outcome_ goes to `given_up`), and
-//     then never looks back. Otherwise the coroutine's reference goes to the thread with `done`:
-//     that is the last thing that the coroutine's executor does to a call. A thread that drives its
-//     own loop never leaves early: its call is begun at once, so nobody can refuse it, and belongs
-//     to that thread alone (waiter_outlives_);
+//   - the one who waits and the coroutine each own a reference, so that either may go first. With
+//     `done` the coroutine's goes to the thread that waits: that is the last thing that the
+//     coroutine's executor does to the call. A thread leaves early (outcome_ goes to `given_up`) only
+//     when the loop is stopped or gone, or the call, not begun yet, has timed out or is refused; then
+//     it never looks back, and the executor lets go of that reference itself, as it does where no
+//     thread waits. A root call on the thread's own loop is begun at once, so nobody can refuse it,
+//     and belongs to that thread alone (waiter_outlives_);
 //   - the callable, its arguments, the result and the values that come back belong to the coroutine
 //     until outcome_ says `done`, then to the one who waits;
 //   - signal_, timed_out_ and was_cancelled_ belong to the executor that the coroutine runs on.

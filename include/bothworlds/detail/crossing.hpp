@@ -104,7 +104,8 @@ public:
 
   /// Null, or what the await is to throw. On the awaiting loop, after completion.
   std::exception_ptr failure();
-  /// The innermost limiter token of the chain below this call. On the callable's thread.
+  /// The innermost limiter token of the chain below this call. On the callable's thread, or on that
+  /// of a call in which the callable is blocked.
   ref_ptr<limiter_token> chain_token() const noexcept;
 
   /// Goes on with a call that has waited for its limiter's token and now holds it; with the next

@@ -63,7 +63,7 @@ protected:
   virtual const ref_counted& counted() const noexcept = 0;
   /// On the awaiting loop: connects cancellation, then publishes the operation. May throw.
   virtual void begin(asio::cancellation_slot slot) = 0;
-  /// begin() was left by the exception being handled, or could not be called.
+  /// begin() was left by the exception being handled.
   virtual void begin_failed() noexcept = 0;
   /// The delivery has arrived, right before the coroutine resumes; or it never will (`resumes` is
   /// false).
