@@ -67,6 +67,17 @@ asio::awaitable<void, Executor> store_result(asio::awaitable<R, Executor> operat
   }
 }
 
+/// Stores what `ended`, which was awaited, has returned; throws what it has thrown.
+template <class R>
+void store_ended(asio::awaitable<R>& ended, result_slot<R>& into) {
+  if constexpr (std::is_void_v<R>) {
+    ended.await_resume();
+  } else {
+    R value = ended.await_resume();
+    into.store(std::move(value));
+  }
+}
+
 /// F and Args are decayed.
 template <class F, class... Args>
 class awaited_operation {
@@ -94,12 +105,10 @@ public:
   void await_from(coroutine_frame& host) { operation_->await_suspend(as_awaiting(host)); }
   /// After that: stores the result, or throws.
   void store(result_slot<result>& into) {
-    if constexpr (stores_itself || std::is_void_v<result>) {
+    if constexpr (stores_itself)
       operation_->await_resume();
-    } else {
-      result value = operation_->await_resume();
-      into.store(std::move(value));
-    }
+    else
+      store_ended(*operation_, into);
   }
   /// What is awaited goes; its host has been destroyed, or it has ended.
   void drop() noexcept { operation_.reset(); }
@@ -158,14 +167,7 @@ public:
 
   void invoke(result_slot<R>&, std::source_location) noexcept {}
   void await_from(coroutine_frame& host) { operation_.await_suspend(as_awaiting(host)); }
-  void store(result_slot<R>& into) {
-    if constexpr (std::is_void_v<R>) {
-      operation_.await_resume();
-    } else {
-      R value = operation_.await_resume();
-      into.store(std::move(value));
-    }
-  }
+  void store(result_slot<R>& into) { store_ended(operation_, into); }
   void drop() noexcept { const asio::awaitable<R> gone = std::move(operation_); }
   /// Not before its end, if it has begun.
   void discard() noexcept { drop(); }
