@@ -318,7 +318,8 @@ bool async_call::tell_waiter() noexcept {
     outcome_.store(outcome::done, std::memory_order_release);
     return true;
   }
-  // In one step where it is awake: no other line of memory is its, and ours.
+  // In one step where it is awake: no other memory is both its and ours. Where it sleeps in a loop, it
+  // drives that, and nobody else ends a call there: only park() has to say that it sleeps.
   while (!changes_outcome(outcome::pending, outcome::done)) {
     if (!pending()) return false;
     const ref_ptr<lane> waiter(waiter_);
