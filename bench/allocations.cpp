@@ -8,6 +8,8 @@
 #include <bothworlds/deadlock.hpp>
 
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <limits>
@@ -28,9 +30,22 @@ double allocations(bench::subject& subject, const bench::entry& what, std::size_
   return static_cast<double>(least);
 }
 
+/// As many as make 20,000 calls, or take a second: the longest calls take a millisecond each.
+std::size_t rounds_to_count(const bench::entry& what) {
+  using clock = std::chrono::steady_clock;
+  constexpr std::size_t calls = 20'000;
+  const std::size_t wanted = (calls + what.calls_per_round - 1) / what.calls_per_round;
+  const std::size_t tried = std::min(what.warm_rounds, wanted);
+  const auto subject = what.make();
+  subject->run(tried);  // what is made once
+  const auto before = clock::now();
+  subject->run(tried);
+  const double seconds = std::chrono::duration<double>(clock::now() - before).count();
+  return std::clamp(static_cast<std::size_t>(static_cast<double>(tried) / seconds), tried, wanted);
+}
+
 double allocations_per_call(const bench::entry& what) {
-  constexpr std::size_t least_calls = 20'000;
-  const std::size_t rounds = (least_calls + what.calls_per_round - 1) / what.calls_per_round;
+  const std::size_t rounds = rounds_to_count(what);
   double made = allocations(*what.make(), what, rounds);
   if (what.make_longer) made = allocations(*what.make_longer(), what, rounds) - made;
   return made / static_cast<double>(rounds * what.calls_per_round);
