@@ -65,7 +65,6 @@ void async_call::block(const async_options& options, loop* elsewhere) {
   waiter_outlives_ = !caller && !elsewhere;
   if (!waiter_outlives_) kept_waiter_ = thread.own_lane;
   caller_ = caller;
-  sync_root_ = !caller;
   awaited_ = hosts_tasks_ = true;
   value_cell* const values = current_cell(thread);
   if (values) values_.begin(hand_on(*values));
@@ -93,7 +92,7 @@ chain_place async_call::take_place() noexcept {
   if (caller_) above = caller_->awaiting_node();
   chain_place place;
   if (above) place = chain_place::below(std::move(above));
-  if (waiter_) place.is_blocked_by(*waiter_, sync_root_, this);
+  if (waiter_) place.is_blocked_by(*waiter_, !caller_, this);
   if (caller_) place.token = caller_->chain_token();
   return place;
 }

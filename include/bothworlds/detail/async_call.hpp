@@ -235,7 +235,6 @@ private:
   start_op start_op_;
   std::atomic<unsigned> cancel_types_{0};  // any thread adds; the executor takes
   // These, and where "constant" stands: set before the call is published.
-  bool sync_root_ = false;        // no call is above it
   bool hosts_tasks_ = false;      // may make a scope for tasks, which it then waits for
   bool waiter_outlives_ = false;  // the waiting thread stays until the coroutine has gone
   bool awaited_ = false;
