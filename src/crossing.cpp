@@ -234,8 +234,10 @@ void crossing::hand_over(bool on_the_loop) {
     return process_lane().push_main(*this);
   }
   if (on_the_loop && hand_to_caller()) return;
+  loop* const turning = on_the_loop ? awaiting_loop() : nullptr;
   bool saturated = false;
-  if (pool_->submit(*this, on_the_loop, &saturated) == worker_pool_core::admission::caller_runs) {
+  if (pool_->submit(*this, on_the_loop, &saturated, turning) ==
+      worker_pool_core::admission::caller_runs) {
     if (try_claim()) {
       runs_on_loop_ = true;
       ref_ptr<crossing>(this).detach()->run();
@@ -335,7 +337,7 @@ ref_ptr<crossing> crossing::finish() noexcept {
   ref_ptr<crossing> next = give_token_back();
   phase expected = phase::pending;
   if (phase_.compare_exchange_strong(expected, phase::completed, std::memory_order_acq_rel))
-    deliver();
+    deliver(next ? nullptr : this);
   else
     intrusive_ptr_release(this);  // abandoned: nobody awaits it
   return next;

@@ -9,6 +9,7 @@
 #include "thread_record.hpp"
 #include "thread_state.hpp"
 #include "unhandled.hpp"
+#include "worker_pool_core.hpp"
 
 #include <bothworlds/detail/async_call.hpp>
 #include <bothworlds/detail/crossing.hpp>
@@ -126,7 +127,7 @@ bool loop::push_here(loop_op& op) noexcept {
   return true;
 }
 
-bool loop::push(loop_op& op) noexcept {
+bool loop::push(loop_op& op, const work* ended) noexcept {
   if (turns_here()) return push_here(op);
   loop_op* newest = arrivals_.load(std::memory_order_relaxed);
   while (newest != &sleep_mark) {
@@ -137,7 +138,7 @@ bool loop::push(loop_op& op) noexcept {
                                         std::memory_order_relaxed))
       return true;
   }
-  return push_and_wake(op);
+  return push_and_wake(op, ended);
 }
 
 // It is closed for good: who cannot push sees what closing it has done. False.
@@ -145,7 +146,7 @@ bool loop::refuse_push() const noexcept {
   return arrivals_.load(std::memory_order_acquire) != &closed_mark;
 }
 
-bool loop::push_and_wake(loop_op& op) noexcept {
+bool loop::push_and_wake(loop_op& op, const work* ended) noexcept {
   const ref_ptr<loop> self(this);
   loop_op* newest = arrivals_.load(std::memory_order_relaxed);
   do {
@@ -153,7 +154,9 @@ bool loop::push_and_wake(loop_op& op) noexcept {
     op.next_ = newest == &sleep_mark ? nullptr : newest;
   } while (!arrivals_.compare_exchange_weak(newest, &op, std::memory_order_acq_rel,
                                             std::memory_order_relaxed));
-  if (newest == &sleep_mark) wake_driver();
+  if (newest != &sleep_mark) return true;
+  if (ended) is_done_but_for_a_wake(*ended);
+  wake_driver();
   return true;
 }
 
@@ -296,6 +299,12 @@ bool loop::run_handlers(const driver& until) noexcept {
 }
 
 void loop::offer_here(crossing& call) noexcept { offers_.push_back(call); }
+
+bool loop::gives_its_cpu() noexcept {
+  const loop_op* const arrived = arrivals_.load(std::memory_order_relaxed);
+  const bool goes_on = ready_ || (arrived && arrived != &sleep_mark) || short_wait_.is_due();
+  return !goes_on && std::exchange(cpu_given_in_, step()) != step();
+}
 
 void loop::withdraw_offer(crossing& call) noexcept {
   work& item = call;

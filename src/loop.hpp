@@ -67,8 +67,8 @@ public:
   // --- any thread
 
   /// Queues `op`, which the driver then runs, and wakes the driver if it sleeps. False: the loop is
-  /// closed, `op` was not touched.
-  bool push(loop_op& op) noexcept;
+  /// closed, `op` was not touched. `ended`: what has nothing else to do on this thread.
+  bool push(loop_op& op, const work* ended = nullptr) noexcept;
   /// Makes a driver that sleeps look again.
   void wake() noexcept;
   /// Runs `function` with `node` installed: now, if `may_run_now` and this thread drives the loop,
@@ -130,6 +130,9 @@ public:
   bool is_driven_by(const lane& thread) const noexcept {
     return &thread == &owner_ && role_.load(std::memory_order_relaxed) == role::owner;
   }
+  /// As far as can be seen, this thread sleeps once the step that runs now is over, and leaves its CPU to
+  /// somebody else. True once in a step.
+  bool gives_its_cpu() noexcept;
   /// Calls of this loop that stand in a pool's queue, and which its owner may run when it has
   /// nothing better to do. They are taken back before they are destroyed.
   void offer_here(crossing& call) noexcept;
@@ -178,7 +181,7 @@ private:
   ~loop() override;
   void publish_offers() noexcept;
   bool push_here(loop_op& op) noexcept;
-  bool push_and_wake(loop_op& op) noexcept;
+  bool push_and_wake(loop_op& op, const work* ended) noexcept;
   bool refuse_push() const noexcept;
   void wake_driver() noexcept;
   void append(loop_op& op) noexcept {
@@ -228,6 +231,7 @@ private:
   loop_op** ready_end_ = &ready_;  // driver: the link after the newest
   loop_memory memory_;             // driver
   short_wait short_wait_;          // driver: for calls that are about to come back
+  std::uint64_t cpu_given_in_ = 0;  // driver: the step in which it was
   suspensions in_flight_;          // driver: coroutines of this loop wait in them
   offers offers_;                  // driver
   resident* idle_resident_ =

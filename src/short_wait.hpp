@@ -31,6 +31,8 @@ public:
     --skip_;
     return false;
   }
+  /// What now() would say.
+  bool is_due() const noexcept { return skip_ == 0; }
   /// What came of it, when it was done.
   void learn(bool paid) noexcept;
 
@@ -67,6 +69,9 @@ public:
     habit_.learn(came && !slow);
     return came;
   }
+
+  /// Whether the next one waits awake.
+  bool is_due() const noexcept { return habit_.is_due(); }
 
 private:
   /// False: it took so long that somebody else's work has had the CPU.

@@ -103,10 +103,10 @@ void suspension::enter(asio::cancellation_slot slot) noexcept {
   }
 }
 
-void suspension::deliver() noexcept {
+void suspension::deliver(const work* ended) noexcept {
   if (on_foreign_) return ref_ptr<foreign_awaiter>(foreign_)->post(this);
   // The loop cannot go away before it is pushed: until then the node belongs to this reference.
-  if (!loop_->push(*this)) undeliverable();
+  if (!loop_->push(*this, ended)) undeliverable();
 }
 
 // The coroutine is left alone: it goes, or has gone, in orphaned(), on another thread.

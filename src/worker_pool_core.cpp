@@ -74,7 +74,7 @@ bool worker_pool_core::may_grow() const noexcept {
 }
 
 worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can_run,
-                                                     bool* saturated) {
+                                                     bool* saturated, loop* turning) {
   if (is_of_parent_process()) check_open(item.where());
   item.queued_at_ = coarse_now();
   if (slot_.put(item, anybody)) return admission::queued;
@@ -96,7 +96,7 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   item.in_pool_.store(true, std::memory_order_relaxed);
   queue_.push_back(item);
   if (spinning_) lock.calls(called_);
-  see_to_queue(lock);
+  see_to_queue(lock, whom_to_wake(turning));
   // Somebody comes for each of the items before this one, and there is one more who does; a lookout
   // does when it sees that it has to.
   if (queued < free) {
@@ -212,6 +212,7 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
     if (is_of_parent_process()) end_forked_child(&current.where);
     lock.lock();
     self.running_ = nullptr;
+    if (std::exchange(self.returning_, false)) --returning_;
     ++completed_;
   }
   lock.unlock();
@@ -273,7 +274,8 @@ void worker_pool_core::worker_blocks() noexcept {
   {
     pool_lock lock(mutex_);
     ++blocked_;
-    if (searching_ == 0 && !queue_.empty()) wake_idle_worker(lock);  // a lookout would come later
+    // A lookout would come later.
+    if (searching_ == 0 && !queue_.empty()) wake_idle_worker(lock, nearness::here);
     if (!wants_worker()) return;
     rested = count_worker();
   }
@@ -292,7 +294,7 @@ bool worker_pool_core::has_free_worker() const noexcept {
 }
 
 running_call::running_call(const work& item, running_call* outer) noexcept
-    : name(item.name()), where(item.where()), since(coarse_now()), below(outer) {}
+    : item(&item), name(item.name()), where(item.where()), since(coarse_now()), below(outer) {}
 
 void pool_worker::run_on_top(work* item) noexcept {
   running_call current(*item, running_);  // nobody else writes that

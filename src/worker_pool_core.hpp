@@ -22,6 +22,17 @@
 // taken in their order, so each waits for a few of its looks at the most. A worker that blocks in a
 // bridge sees to the queue itself.
 //
+// Which of the idle is woken is a matter of CPUs: one that was last on the waker's own where that is
+// about to be free, one that was elsewhere where the waker goes on. It is a choice among those that are
+// idle, and ties nobody: where threads run, the kernel decides. Where there is none near, the idle may
+// all be on one CPU, because each was woken there when that was free: the worker that comes wakes
+// another one of them then, while it keeps that CPU busy, so that the kernel moves it.
+//
+// A worker whose call has ended is returning_ while it wakes the loop that waits for that: it looks for
+// work right afterwards, and nobody is woken for what it will find. Where threads share a CPU, that loop
+// takes it over in the midst of this, and hands out its next call. In all other respects the worker is as
+// busy as before: nothing is queued because of it that would have had a new worker.
+//
 // Who is to be woken is chosen with mutex_ held, and woken once that has been let go, or it would run
 // into it. So whoever was taken out of idle_ or resting_ waits for that one wake, also if its time was
 // over at the same moment, and no wake may be left over from before.
@@ -59,10 +70,21 @@ class error;
 
 namespace bothworlds::detail {
 
+class loop;
+
+/// Which of the idle workers had better come for an item: the latest of all; of those that were last on
+/// the CPU of who wakes it; or of those that were not.
+enum class nearness : unsigned char { any, here, elsewhere };
+
+/// To be called in `item`, which has done all but wake who waits for it: where that is what a worker took
+/// from its pool's queue, that worker looks there next.
+void is_done_but_for_a_wake(const work& item) noexcept;
+
 /// What a worker runs. Lives on its stack meanwhile.
 struct running_call {
   explicit running_call(const work& item, running_call* outer = nullptr) noexcept;
 
+  const work* const item;  // to be compared, and nothing else: it may be gone
   const char* const name;
   const std::source_location where;
   const std::int64_t since;
@@ -80,6 +102,8 @@ public:
   /// On this worker's own thread: it is about to block, or goes on. Nested blocks count once.
   void blocks() noexcept;
   void resumes() noexcept;
+  /// On this worker's own thread: see is_done_but_for_a_wake().
+  void returns_from(const work& item) noexcept;
   /// Any thread, while the worker exists.
   void interrupt() { handle_->interrupt(); }
 
@@ -91,6 +115,8 @@ private:
   worker_pool_core& pool_;
   unsigned blocks_ = 0;                             // the worker's thread
   bool searching_ = false;                          // mutex_; counted in the pool's searching_
+  bool returning_ = false;                          // mutex_; counted in the pool's returning_
+  int cpu_ = -1;                                    // mutex_; where it was when it last went to sleep
   boost::intrusive::list_member_hook<> idle_hook_;  // mutex_; in idle_ or in resting_
   boost::intrusive::list_member_hook<> all_hook_;   // mutex_
   parker parker_;
@@ -109,8 +135,10 @@ public:
   /// Queues `item`. caller_runs: the queue is full, the policy says so, and `caller_can_run` it;
   /// nothing was queued. Throws what keeps it from ever being run (pool_closed, queue_full,
   /// forked_child, a thread that cannot be started while there is none); then nothing was queued.
-  /// `saturated` becomes true when no worker was free to take it.
-  admission submit(work& item, bool caller_can_run, bool* saturated = nullptr);
+  /// `saturated` becomes true when no worker was free to take it. `turning`: the loop, in a step of
+  /// which the calling thread is; null: unknown.
+  admission submit(work& item, bool caller_can_run, bool* saturated = nullptr,
+                   loop* turning = nullptr);
   /// Throws what submit would throw for a pool that takes no more calls.
   void check_open(std::source_location where) const;
   /// Takes an item out of the queue if it still stands there.
@@ -179,10 +207,20 @@ private:
   void queue_handed() noexcept {
     if (slot_.is_filled()) close_slot();
   }
-  bool wake_idle_worker(pool_lock& lock) noexcept;
+  /// For what `turning`, whose driver calls this, submits; null: somebody does of whom nothing is known.
+  nearness whom_to_wake(loop* turning) const noexcept;
+  /// One that was last on the CPU of the calling thread, or one that was not; null: none.
+  pool_worker* find_idle(bool here) noexcept;
+  pool_worker& choose_idle(nearness whom) noexcept;
+  void wake(pool_worker& chosen, pool_lock& lock) noexcept;
+  bool wake_idle_worker(pool_lock& lock, nearness whom) noexcept;
+  /// Where somebody was far away, wakes another one that was last on this CPU, which the calling worker is
+  /// going to keep busy: the kernel then takes it elsewhere, as near to the waker as not.
+  void spread_idle(pool_lock& lock) noexcept;
   /// Wakes one that is idle, where somebody has to look for what is queued and nobody does.
-  void see_to_queue(pool_lock& lock) noexcept {
-    if (searching_ == 0 && !queue_.empty() && !is_looked_after()) wake_idle_worker(lock);
+  void see_to_queue(pool_lock& lock, nearness whom) noexcept {
+    if (searching_ == 0 && queue_.size() > returning_ && !is_looked_after())
+      wake_idle_worker(lock, whom);
   }
   void stop_searching(pool_worker& self, pool_lock& lock) noexcept;
   /// Workers that are neither idle nor blocked.
@@ -250,6 +288,8 @@ private:
   std::size_t ending_ = 0;     // threads that have rested in vain, until they have ended
   std::size_t blocked_ = 0;    // of threads_, blocked in a bridge
   std::size_t searching_ = 0;  // of them, spinning or woken: about to look at the queue
+  std::size_t returning_ = 0;  // about to look, too, once they have woken who waits for their call
+  bool none_near_ = false;     // one was to be woken near its waker, and there was none
   bool lookout_ = false;       // one of those that are idle is on the lookout
   std::uint64_t taken_ = 0;    // out of the queue, by workers
   std::uint64_t completed_ = 0;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // How the workers of a pool look for work and wait for it, and who of them is woken.
+#include "loop.hpp"
 #include "thread_state.hpp"
 #include "worker_pool_core.hpp"
 
 #include <chrono>
 #include <utility>
+
+#include <sched.h>
 
 namespace bothworlds::detail {
 namespace {
@@ -23,14 +26,59 @@ void worker_pool_core::close_slot() noexcept {
   queue_.push_front(*item);
 }
 
-bool worker_pool_core::wake_idle_worker(pool_lock& lock) noexcept {
+void is_done_but_for_a_wake(const work& item) noexcept {
+  if (pool_worker* const worker = this_thread_state().worker) worker->returns_from(item);
+}
+
+void pool_worker::returns_from(const work& item) noexcept {
+  // Only this thread writes running_. What runs on top of another call, or within one, is no end of that.
+  if (!running_ || running_->item != &item || running_->below) return;
+  const std::lock_guard lock(pool_.mutex_);
+  returning_ = true;
+  ++pool_.returning_;
+}
+
+nearness worker_pool_core::whom_to_wake(loop* turning) const noexcept {
+  if (!turning) return nearness::any;
+  // Who returns may be about to get this CPU back.
+  return returning_ == 0 && turning->gives_its_cpu() ? nearness::here : nearness::elsewhere;
+}
+
+// Of the first few: those at the end are to have their rest, and leave.
+pool_worker* worker_pool_core::find_idle(bool here) noexcept {
+  constexpr int most = 8;
+  const int cpu = ::sched_getcpu();
+  int looked_at = 0;
+  for (pool_worker& worker : idle_) {
+    if ((worker.cpu_ == cpu) == here) return &worker;
+    if (++looked_at == most) break;
+  }
+  return nullptr;
+}
+
+pool_worker& worker_pool_core::choose_idle(nearness whom) noexcept {
+  if (whom == nearness::any) return idle_.front();
+  if (pool_worker* const found = find_idle(whom == nearness::here)) return *found;
+  if (whom == nearness::here) none_near_ = true;
+  return idle_.front();
+}
+
+void worker_pool_core::spread_idle(pool_lock& lock) noexcept {
+  if (!std::exchange(none_near_, false)) return;
+  if (pool_worker* const found = find_idle(true)) wake(*found, lock);
+}
+
+bool worker_pool_core::wake_idle_worker(pool_lock& lock, nearness whom) noexcept {
   if (idle_.empty()) return false;
-  pool_worker& chosen = idle_.front();
-  idle_.pop_front();
+  wake(choose_idle(whom), lock);
+  return true;
+}
+
+void worker_pool_core::wake(pool_worker& chosen, pool_lock& lock) noexcept {
+  idle_.erase(idle_.iterator_to(chosen));
   chosen.searching_ = true;
   ++searching_;
   lock.wakes(chosen.parker_);
-  return true;
 }
 
 work* worker_pool_core::next(pool_worker& self, pool_lock& lock) {
@@ -50,6 +98,7 @@ work* worker_pool_core::next(pool_worker& self, pool_lock& lock) {
       if (item->try_claim()) {
         ++taken_;
         stop_searching(self, lock);
+        spread_idle(lock);
         return item;
       }
       lock.unlock();
@@ -89,7 +138,7 @@ bool worker_pool_core::rest(pool_worker& self, pool_lock& lock) {
 // This one has found work, or leaves: the next has to come if there is more.
 void worker_pool_core::stop_searching(pool_worker& self, pool_lock& lock) noexcept {
   if (std::exchange(self.searching_, false)) --searching_;
-  see_to_queue(lock);
+  see_to_queue(lock, nearness::elsewhere);
 }
 
 bool worker_pool_core::wait_for_work(pool_worker& self, pool_lock& lock) {
@@ -121,6 +170,7 @@ bool worker_pool_core::wait_asleep(pool_worker& self, pool_lock& lock) noexcept 
   for (;;) {
     const auto since = parker::clock::now();
     const std::uint64_t taken_before = taken_;
+    self.cpu_ = ::sched_getcpu();
     lock.unlock();
     const bool woken =
         self.parker_.park_until(since + (looks_out ? lookout_period : options_.idle_timeout));

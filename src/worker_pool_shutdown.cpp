@@ -78,7 +78,7 @@ std::vector<leftover> worker_pool_core::shutdown(
   pool_lock lock(mutex_);
   closed_ = true;
   close_slot();
-  while (wake_idle_worker(lock)) {
+  while (wake_idle_worker(lock, nearness::any)) {
   }
   while (!resting_.empty()) take_resting().parker_.unpark();
   const auto left = [&] { return !has_threads(); };

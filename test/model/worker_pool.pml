@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // The workers of a pool: who is idle, who searches (spinning, or woken and on its way), who is added for a blocked one, who
-// leaves, and whose thread rests then and may come back as a worker; the slot in which who spins is handed an item without
+// leaves, and whose thread rests then and may come back as a worker; who is about to return from its call; the slot in which who spins is handed an item without
 // the mutex; and who is on the lookout, so that nobody has to be woken for calls that are short.
 //
 //! mirrors src/worker_pool_core.cpp worker_pool_core::submit worker_pool_core::no_thread_for
@@ -13,6 +13,7 @@
 //! mirrors src/worker_pool_search.cpp worker_pool_core::wait_for_work worker_pool_core::wait_awake
 //! mirrors src/worker_pool_search.cpp worker_pool_core::wait_asleep worker_pool_core::await_wake
 //! mirrors src/worker_pool_search.cpp worker_pool_core::close_slot worker_pool_core::wake_idle_worker
+//! mirrors src/worker_pool_search.cpp pool_worker::returns_from worker_pool_core::spread_idle worker_pool_core::wake
 //! mirrors src/worker_pool_search.cpp worker_pool_core::begin_lookout worker_pool_core::goes_on_looking_out
 //! mirrors src/worker_pool_core.hpp free_workers see_to_queue at_work is_looked_after
 //! mirrors src/work_slot.hpp open put close is_filled
@@ -22,14 +23,15 @@
 // Every item that submit takes is run, or refused because there is no thread to be had; none lies in the queue while
 // everybody sleeps, although each parent blocks until its child, an item of the same pool, has run. Never more threads
 // than the hard limit, with those that rest; in the end no more unblocked workers than the soft limit. A parker is
-// unparked only while its worker lives. Where something is queued and somebody idle, somebody searches, or somebody is on
-// the lookout and somebody else at work, and nobody who is idle leaves: an item may block its worker for what another item
-// does, in a way that the pool does not see.
+// unparked only while its worker lives. Where something is queued and somebody idle, somebody searches, or as many as are
+// queued are about to return from their calls, or somebody is on the lookout and somebody else at work, and nobody who is
+// idle leaves: an item may block its worker for what another item does, in a way that the pool does not see.
 // shutdown() without a deadline lets all that is queued run, and returns.
 //
 // What happens under mutex_ is one step, and who was chosen there is woken in a later one. The parker is taken to be what
 // parker.pml shows it is: a token. A lookout's look comes at any time; that others cope is any choice where they have taken
-// an item since the last one.
+// an item since the last one. Which of the idle is woken is any choice, and so is whether one more is, so that it is moved
+// to another CPU.
 //
 //! check
 //! check  SOFT=2 TWICE
@@ -61,6 +63,9 @@
 //! refute RESTS_LONG START_FAILS FORGETS_RESTING  who could not start a thread does not look who rests by then
 //! refute GOES_ON_UNWOKEN            who was taken when its time was over does not wait for its wake
 //! refute LEAVES_A_WAKE SOFT=2       an idle worker that was woken when its time was over leaves the wake for later
+//! refute RETURNS_BEFORE_IT_ENDS SOFT=2  a worker is taken to return from its call, which then blocks
+//! refute ONE_RETURNS_FOR_ALL SOFT=2 TWICE  nobody is woken while somebody returns, however much is queued
+//! refute RETURNS_FOR_EVER SOFT=2    who has returned still counts as one that will
 //! refute CLOSES COUNTS_OUT_FIRST    the last worker counts itself out before it counts its successor in
 
 #ifndef SOFT
@@ -89,7 +94,7 @@
 
 chan queue = [ITEMS] of { byte };
 byte queued;                // length of queue
-byte threads, blocked, searching, ending;
+byte threads, blocked, searching, returning, ending;
 bool closed, spinning;
 byte slot = SHUT;           // or open, or what was handed over
 byte lookout = HARD;        // who is on it; HARD: nobody
@@ -117,7 +122,7 @@ byte failures = 0;
 #define ANY_IDLE (idle[0] || idle[1] || idle[2])
 #define AT_WORK (threads > blocked + idle[0] + idle[1] + idle[2])
 #define LOOKED_AFTER (lookout < HARD && AT_WORK)
-#define SOMEBODY_COMES (queued == 0 || !ANY_IDLE || searching > 0 || LOOKED_AFTER)
+#define SOMEBODY_COMES (queued <= returning || !ANY_IDLE || searching > 0 || LOOKED_AFTER)
 #define SERVERS (searching + idle[0] + idle[1] + idle[2] - FILLED)
 #define WANTS_WORKER (queued > SERVERS && MAY_GROW)
 
@@ -132,6 +137,12 @@ inline wake_idle(who) {
   searching++
 }
 
+#ifdef ONE_RETURNS_FOR_ALL
+#define NOBODY_COMES (searching == 0 && returning == 0 && queued > 0)
+#else
+#define NOBODY_COMES (searching == 0 && queued > returning)
+#endif
+
 // Without the lock.
 inline unpark(who) {
   if :: who < HARD -> atomic { assert(alive[who]); assert(!token[who]); token[who] = true } :: else fi;
@@ -141,9 +152,9 @@ inline unpark(who) {
 inline see_to_queue(who) {
   if
 #ifdef TRUSTS_THE_LOOKOUT
-  :: searching == 0 && queued > 0 && ANY_IDLE && lookout == HARD -> wake_idle(who)
+  :: NOBODY_COMES && ANY_IDLE && lookout == HARD -> wake_idle(who)
 #else
-  :: searching == 0 && queued > 0 && ANY_IDLE && !LOOKED_AFTER -> wake_idle(who)
+  :: NOBODY_COMES && ANY_IDLE && !LOOKED_AFTER -> wake_idle(who)
 #endif
   :: else
   fi
@@ -314,7 +325,7 @@ inline add_wanted_worker() {
 
 proctype worker(byte me) {
   byte kind, other, from;
-  bool start, failed, woken, rested;
+  bool start, failed, woken, rested, returns;
 next:
   other = HARD;
   atomic {
@@ -339,6 +350,7 @@ next:
 #else
        stop_searching(me, other);
 #endif
+       if :: other == HARD && ANY_IDLE -> wake_idle(other) :: true fi;
        served = true;
        assert(SOMEBODY_COMES);
        goto take
@@ -434,6 +446,9 @@ end_resting:
   goto chosen;
 take:
   unpark(other);
+#ifdef RETURNS_BEFORE_IT_ENDS
+  returning++;
+#endif
   if
   :: kind == PARENT ->
      byte rounds = CHILDREN;
@@ -461,10 +476,30 @@ take:
         fi
      :: rounds == 0 -> break
      od
-  :: kind == CHILD || kind == OFFERED -> atomic { children_done++ }
-  :: kind == SINGLE || kind == PATIENT
+  :: kind == CHILD || kind == OFFERED || kind == SINGLE || kind == PATIENT
   fi;
-  atomic { ran++; goto next };
+  // Where it wakes who waits for this.
+#ifndef RETURNS_BEFORE_IT_ENDS
+  if
+  :: returning++; returns = true
+  :: returns = false
+  fi;
+#endif
+  if
+  :: kind == CHILD || kind == OFFERED -> atomic { children_done++ }
+  :: else
+  fi;
+  atomic {
+    ran++;
+#ifdef RETURNS_BEFORE_IT_ENDS
+    returning--;
+#else
+#ifndef RETURNS_FOR_EVER
+    if :: returns -> returning-- :: else fi;
+#endif
+#endif
+    goto next
+  };
 leave:
   unpark(other);
   // on_thread_stop runs here, without the lock.

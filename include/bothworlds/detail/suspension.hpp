@@ -28,6 +28,7 @@ class crossing;
 class foreign_awaiter;
 class foreign_context;
 class loop;
+class work;
 
 class BOTHWORLDS_API suspension : private loop_op {
 public:
@@ -73,8 +74,8 @@ protected:
   virtual void orphaned() noexcept = 0;
 
   /// Resumes the coroutine on its loop; takes the caller's reference. Any thread, once. Cannot
-  /// fail.
-  void deliver() noexcept;
+  /// fail. `ended`: what has nothing else to do on this thread; null: nothing.
+  void deliver(const work* ended = nullptr) noexcept;
   void drop_coroutine() noexcept;
   /// Before it is delivered, on the awaiting loop: somebody goes on asking for the node.
   void keeps_node() noexcept { keeps_node_ = true; }

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Which idle worker is woken for a call, and that none is for a call which another worker is about to
+// look for.
+
+#include "support/call_tools.hpp"
+#include "support/kernel_thread_id.hpp"
+#include "support/loop_tools.hpp"
+#include "support/process.hpp"
+
+#include <bothworlds/async_to_sync.hpp>
+#include <bothworlds/gather.hpp>
+#include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/worker_pool.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <fstream>
+#include <latch>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+using namespace bothworlds::testing;
+using bothworlds::gather;
+using bothworlds::sync_to_async;
+using bothworlds::worker_pool;
+using bothworlds::worker_pool_options;
+
+namespace {
+
+// A limit: in such a pool nobody looks out, and whoever is idle sleeps until it is woken.
+worker_pool_options quiet(unsigned workers) { return {.soft_limit = workers, .queue_limit = 64}; }
+
+std::vector<int> usable_cpus() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  REQUIRE(::sched_getaffinity(0, sizeof mask, &mask) == 0);
+  std::vector<int> cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &mask)) cpus.push_back(cpu);
+  return cpus;
+}
+
+/// Ties the calling thread to a CPU, while it lives.
+class tied {
+public:
+  explicit tied(int cpu) {
+    CPU_ZERO(&before_);
+    REQUIRE(::sched_getaffinity(0, sizeof before_, &before_) == 0);
+    to(cpu);
+  }
+  ~tied() { ::sched_setaffinity(0, sizeof before_, &before_); }
+  tied(const tied&) = delete;
+  tied& operator=(const tied&) = delete;
+
+  static void to(int cpu) {
+    cpu_set_t mask;
+    CPU_ZERO(&mask);
+    CPU_SET(cpu, &mask);
+    REQUIRE(::sched_setaffinity(0, sizeof mask, &mask) == 0);
+  }
+
+private:
+  cpu_set_t before_;
+};
+
+/// Workers that each have their CPU, in turns, and are all asleep but for what a test has them do.
+class tied_workers {
+public:
+  tied_workers(unsigned count, std::vector<int> cpus)
+      : cpus_(std::move(cpus)), pool_(with_hook(count)) {
+    run_async_root([&]() -> awaitable<void> {
+      auto executor = co_await asio::this_coro::executor;
+      std::latch all_run(count);
+      auto call = sync_to_async([&] { all_run.arrive_and_wait(); }, {.pool = &pool_});
+      std::vector<child_task> calls;
+      for (unsigned i = 0; i < count; ++i) calls.emplace_back(executor, [&] { return call(); });
+      for (auto& one : calls) co_await one.join();
+    });
+    REQUIRE(cpu_of_.size() == count);
+  }
+
+  worker_pool& pool() noexcept { return pool_; }
+  /// Of the worker that calls it.
+  int cpu() const { return cpu_of_.at(kernel_thread_id()); }
+  bool all_sleep() const {
+    for (const auto& [thread, cpu] : cpu_of_)
+      if (!thread_sleeps(thread)) return false;
+    return true;
+  }
+
+private:
+  worker_pool_options with_hook(unsigned count) {
+    worker_pool_options options = quiet(count);
+    options.on_thread_start = [this] {
+      const std::lock_guard lock(mutex_);
+      const int cpu = cpus_[cpu_of_.size() % cpus_.size()];
+      cpu_of_[kernel_thread_id()] = cpu;
+      tied::to(cpu);
+    };
+    return options;
+  }
+
+  const std::vector<int> cpus_;
+  std::mutex mutex_;
+  std::map<long, int> cpu_of_;  // mutex_ until all have started, then constant
+  worker_pool pool_;
+};
+
+/// On a loop of the library's, which knows whether it has anything else to do.
+template <class F>
+void on_own_loop(F coroutine_fn) {
+  bothworlds::async_to_sync(std::move(coroutine_fn))();
+}
+
+// So often has a loop to wait awake in vain until it does so only once in 256 times.
+constexpr int until_used_to_sleep = 260;
+
+// After `write()` has woken a loop, a thread that has set this waits there until it is reset.
+std::atomic<long> held_in_write{0};
+std::atomic<bool> has_been_held{false};
+
+long voluntary_switches(long thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/status");
+  const std::string key = "voluntary_ctxt_switches:";
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with(key)) return std::stol(line.substr(key.size()));
+  return -1;
+}
+
+}  // namespace
+
+// Instead of the C library's: it is by this that Asio wakes a loop, so here a worker can be held in the
+// midst of it.
+extern "C" ssize_t write(int file, const void* bytes, size_t count) {
+  const auto written = static_cast<ssize_t>(::syscall(SYS_write, file, bytes, count));
+  if (const long held = held_in_write.load(); held != 0 && held == kernel_thread_id()) {
+    has_been_held = true;
+    held_in_write.wait(held);
+  }
+  return written;
+}
+
+TEST_CASE("a call that its loop goes to sleep for is given to the idle worker of that loop's CPU") {
+  const std::vector<int> cpus = usable_cpus();
+  if (cpus.size() < 2) return;
+  tied_workers workers(2, {cpus[0], cpus[1]});
+  const tied here(cpus[0]);
+  on_own_loop([&]() -> awaitable<void> {
+    const long loop_thread = kernel_thread_id();
+    auto call = sync_to_async(
+        [&] {
+          CHECK(comes_true([&] { return thread_sleeps(loop_thread); }));
+          return workers.cpu();
+        },
+        {.pool = &workers.pool()});
+    int near = 0;
+    for (int i = 0; i < until_used_to_sleep + 64; ++i) {
+      const int cpu = cpus[i % 2U];
+      tied::to(cpu);
+      CHECK(comes_true([&] { return workers.all_sleep(); }));
+      const int used = co_await call();
+      if (i >= until_used_to_sleep) near += used == cpu;
+    }
+    // One that it waits awake for is better off elsewhere.
+    CHECK(near >= 62);
+  });
+}
+
+TEST_CASE("of two calls that begin together one goes to an idle worker elsewhere") {
+  const std::vector<int> cpus = usable_cpus();
+  if (cpus.size() < 2) return;
+  tied_workers workers(4, {cpus[0], cpus[0], cpus[1], cpus[1]});
+  const tied here(cpus[0]);
+  on_own_loop([&]() -> awaitable<void> {
+    const long loop_thread = kernel_thread_id();
+    int apart = 0;
+    for (int i = 0; i < until_used_to_sleep + 64; ++i) {
+      CHECK(comes_true([&] { return workers.all_sleep(); }));
+      std::latch both_run(2);
+      auto call = sync_to_async(
+          [&] {
+            both_run.arrive_and_wait();
+            CHECK(comes_true([&] { return thread_sleeps(loop_thread); }));
+            return workers.cpu();
+          },
+          {.pool = &workers.pool()});
+      const auto [first, second] = co_await gather(call(), call());
+      if (i >= until_used_to_sleep) apart += first != second;
+    }
+    CHECK(apart >= 62);
+  });
+}
+
+namespace {
+
+/// Two workers, of which one is held where it has ended its call and wakes the loop that waits for it.
+template <class Then>
+void while_one_returns(Then then) {
+  worker_pool pool(quiet(2));
+  on_own_loop([&]() -> awaitable<void> {
+    auto executor = co_await asio::this_coro::executor;
+    const long loop_thread = kernel_thread_id();
+    std::latch both_run(2);
+    auto which = sync_to_async(
+        [&] {
+          both_run.arrive_and_wait();
+          return kernel_thread_id();
+        },
+        {.pool = &pool});
+    const auto [one, other] = co_await gather(which(), which());
+    CHECK(comes_true([&] { return thread_sleeps(one) && thread_sleeps(other); }));
+    has_been_held = false;
+    auto ends = sync_to_async(
+        [&] {
+          CHECK(comes_true([&] { return thread_sleeps(loop_thread); }));
+          held_in_write = kernel_thread_id();
+          return kernel_thread_id();
+        },
+        {.pool = &pool});
+    const long returning = co_await ends();
+    CHECK(comes_true([] { return has_been_held.load(); }));
+    co_await then(executor, pool, returning, returning == one ? other : one);
+  });
+}
+
+void let_it_return() {
+  held_in_write = 0;
+  held_in_write.notify_all();
+}
+
+}  // namespace
+
+TEST_CASE("nobody is woken for a call that comes while a worker is about to return from another") {
+  while_one_returns([](asio::any_io_executor executor, worker_pool& pool, long returning,
+                       long idle) -> awaitable<void> {
+    const long before = voluntary_switches(idle);
+    auto which = sync_to_async(kernel_thread_id, {.pool = &pool});
+    long used = 0;
+    child_task next(executor, [&]() -> awaitable<void> { used = co_await which(); });
+    co_await yield_to_loop();
+    CHECK(pool.stats().queued == 1);
+    CHECK(thread_sleeps(idle));
+    let_it_return();
+    co_await next.join();
+    CHECK(used == returning);
+    CHECK(voluntary_switches(idle) == before);
+    CHECK(pool.stats().threads == 2);
+  });
+}
+
+TEST_CASE("one is woken for the second call that comes while a worker is about to return") {
+  while_one_returns([](asio::any_io_executor executor, worker_pool& pool, long returning,
+                       long idle) -> awaitable<void> {
+    // Whoever comes for the first of them, it is only then that the other one may return.
+    auto which = sync_to_async(
+        [] {
+          let_it_return();
+          return kernel_thread_id();
+        },
+        {.pool = &pool});
+    long first_used = 0;
+    child_task first(executor, [&]() -> awaitable<void> { first_used = co_await which(); });
+    child_task second(executor, [&]() -> awaitable<void> { co_await which(); });
+    co_await first.join();
+    co_await second.join();
+    CHECK(first_used == idle);
+    CHECK(first_used != returning);
+  });
+}
