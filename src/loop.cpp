@@ -155,7 +155,7 @@ bool loop::push_and_wake(loop_op& op, const work* ended) noexcept {
   } while (!arrivals_.compare_exchange_weak(newest, &op, std::memory_order_acq_rel,
                                             std::memory_order_relaxed));
   if (newest != &sleep_mark) return true;
-  if (ended) is_done_but_for_a_wake(*ended);
+  if (ended) is_done_but_for_a_wake(ended);
   wake_driver();
   return true;
 }

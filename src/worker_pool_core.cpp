@@ -96,7 +96,7 @@ worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can
   item.in_pool_.store(true, std::memory_order_relaxed);
   queue_.push_back(item);
   if (spinning_) lock.calls(called_);
-  see_to_queue(lock, whom_to_wake(turning));
+  see_to_submitted(lock, turning);
   // Somebody comes for each of the items before this one, and there is one more who does; a lookout
   // does when it sees that it has to.
   if (queued < free) {
@@ -208,7 +208,9 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
     running_call current(*item);
     self.running_ = &current;
     lock.unlock();
+    self.taken_ = item;
     serve(item);
+    self.taken_ = nullptr;
     if (is_of_parent_process()) end_forked_child(&current.where);
     lock.lock();
     self.running_ = nullptr;
@@ -294,7 +296,7 @@ bool worker_pool_core::has_free_worker() const noexcept {
 }
 
 running_call::running_call(const work& item, running_call* outer) noexcept
-    : item(&item), name(item.name()), where(item.where()), since(coarse_now()), below(outer) {}
+    : name(item.name()), where(item.where()), since(coarse_now()), below(outer) {}
 
 void pool_worker::run_on_top(work* item) noexcept {
   running_call current(*item, running_);  // nobody else writes that

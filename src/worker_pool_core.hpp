@@ -29,9 +29,9 @@
 // another one of them then, while it keeps that CPU busy, so that the kernel moves it.
 //
 // A worker whose call has ended is returning_ while it wakes the loop that waits for that: it looks for
-// work right afterwards, and nobody is woken for what it will find. Where threads share a CPU, that loop
-// takes it over in the midst of this, and hands out its next call. In all other respects the worker is as
-// busy as before: nothing is queued because of it that would have had a new worker.
+// work right afterwards. Where threads share a CPU, that loop takes it over in the midst of this, hands
+// out its next call, and sleeps: nobody is woken for that, as the worker will find it. In all other
+// respects it is as busy as before: nothing is queued because of it that would have had a new worker.
 //
 // Who is to be woken is chosen with mutex_ held, and woken once that has been let go, or it would run
 // into it. So whoever was taken out of idle_ or resting_ waits for that one wake, also if its time was
@@ -76,15 +76,14 @@ class loop;
 /// the CPU of who wakes it; or of those that were not.
 enum class nearness : unsigned char { any, here, elsewhere };
 
-/// To be called in `item`, which has done all but wake who waits for it: where that is what a worker took
-/// from its pool's queue, that worker looks there next.
-void is_done_but_for_a_wake(const work& item) noexcept;
+/// By `item`, which has done all but wake who waits for it, and may be gone: where that is what a worker
+/// took from its pool's queue, that worker looks there next.
+void is_done_but_for_a_wake(const work* item) noexcept;
 
 /// What a worker runs. Lives on its stack meanwhile.
 struct running_call {
   explicit running_call(const work& item, running_call* outer = nullptr) noexcept;
 
-  const work* const item;  // to be compared, and nothing else: it may be gone
   const char* const name;
   const std::source_location where;
   const std::int64_t since;
@@ -103,7 +102,7 @@ public:
   void blocks() noexcept;
   void resumes() noexcept;
   /// On this worker's own thread: see is_done_but_for_a_wake().
-  void returns_from(const work& item) noexcept;
+  void returns_from(const work* item) noexcept;
   /// Any thread, while the worker exists.
   void interrupt() { handle_->interrupt(); }
 
@@ -114,8 +113,10 @@ private:
 
   worker_pool_core& pool_;
   unsigned blocks_ = 0;                             // the worker's thread
+  const work* taken_ = nullptr;                     // likewise; from the queue, and served; may be gone
   bool searching_ = false;                          // mutex_; counted in the pool's searching_
   bool returning_ = false;                          // mutex_; counted in the pool's returning_
+  bool is_far_ = false;                             // mutex_; woken where none was near the waker
   int cpu_ = -1;                                    // mutex_; where it was when it last went to sleep
   boost::intrusive::list_member_hook<> idle_hook_;  // mutex_; in idle_ or in resting_
   boost::intrusive::list_member_hook<> all_hook_;   // mutex_
@@ -207,21 +208,24 @@ private:
   void queue_handed() noexcept {
     if (slot_.is_filled()) close_slot();
   }
-  /// For what `turning`, whose driver calls this, submits; null: somebody does of whom nothing is known.
-  nearness whom_to_wake(loop* turning) const noexcept;
   /// One that was last on the CPU of the calling thread, or one that was not; null: none.
   pool_worker* find_idle(bool here) noexcept;
   pool_worker& choose_idle(nearness whom) noexcept;
   void wake(pool_worker& chosen, pool_lock& lock) noexcept;
   bool wake_idle_worker(pool_lock& lock, nearness whom) noexcept;
-  /// Where somebody was far away, wakes another one that was last on this CPU, which the calling worker is
-  /// going to keep busy: the kernel then takes it elsewhere, as near to the waker as not.
+  /// Wakes one that was last on this CPU, which the calling worker is going to keep busy: the kernel then
+  /// takes it elsewhere, it may be to where somebody was looked for in vain.
   void spread_idle(pool_lock& lock) noexcept;
-  /// Wakes one that is idle, where somebody has to look for what is queued and nobody does.
-  void see_to_queue(pool_lock& lock, nearness whom) noexcept {
-    if (searching_ == 0 && queue_.size() > returning_ && !is_looked_after())
-      wake_idle_worker(lock, whom);
+  bool is_unattended() const noexcept {
+    return searching_ == 0 && !queue_.empty() && !is_looked_after();
   }
+  /// Wakes one that is idle, where somebody has to look for what is queued and nobody does.
+  void see_to_queue(pool_lock& lock) noexcept {
+    if (is_unattended()) wake_idle_worker(lock, nearness::elsewhere);
+  }
+  /// The same, after `turning`, whose driver calls this, has queued something; null: somebody of whom
+  /// nothing is known.
+  void see_to_submitted(pool_lock& lock, loop* turning) noexcept;
   void stop_searching(pool_worker& self, pool_lock& lock) noexcept;
   /// Workers that are neither idle nor blocked.
   std::size_t at_work() const noexcept {
@@ -289,7 +293,6 @@ private:
   std::size_t blocked_ = 0;    // of threads_, blocked in a bridge
   std::size_t searching_ = 0;  // of them, spinning or woken: about to look at the queue
   std::size_t returning_ = 0;  // about to look, too, once they have woken who waits for their call
-  bool none_near_ = false;     // one was to be woken near its waker, and there was none
   bool lookout_ = false;       // one of those that are idle is on the lookout
   std::uint64_t taken_ = 0;    // out of the queue, by workers
   std::uint64_t completed_ = 0;

@@ -26,22 +26,24 @@ void worker_pool_core::close_slot() noexcept {
   queue_.push_front(*item);
 }
 
-void is_done_but_for_a_wake(const work& item) noexcept {
+void is_done_but_for_a_wake(const work* item) noexcept {
   if (pool_worker* const worker = this_thread_state().worker) worker->returns_from(item);
 }
 
-void pool_worker::returns_from(const work& item) noexcept {
-  // Only this thread writes running_. What runs on top of another call, or within one, is no end of that.
-  if (!running_ || running_->item != &item || running_->below) return;
+// What runs on top of another call, within one, or in a hook, is no end of what this worker does.
+void pool_worker::returns_from(const work* item) noexcept {
+  if (taken_ != item) return;
   const std::lock_guard lock(pool_.mutex_);
-  returning_ = true;
-  ++pool_.returning_;
+  if (!std::exchange(returning_, true)) ++pool_.returning_;
 }
 
-nearness worker_pool_core::whom_to_wake(loop* turning) const noexcept {
-  if (!turning) return nearness::any;
-  // Who returns may be about to get this CPU back.
-  return returning_ == 0 && turning->gives_its_cpu() ? nearness::here : nearness::elsewhere;
+void worker_pool_core::see_to_submitted(pool_lock& lock, loop* turning) noexcept {
+  if (!is_unattended()) return;
+  nearness whom = nearness::any;
+  if (turning) whom = turning->gives_its_cpu() ? nearness::here : nearness::elsewhere;
+  // A loop that goes on may keep the CPU to which one of those wants to return.
+  if (whom == nearness::here && queue_.size() <= returning_) return;
+  wake_idle_worker(lock, whom);
 }
 
 // Of the first few: those at the end are to have their rest, and leave.
@@ -57,14 +59,14 @@ pool_worker* worker_pool_core::find_idle(bool here) noexcept {
 }
 
 pool_worker& worker_pool_core::choose_idle(nearness whom) noexcept {
-  if (whom == nearness::any) return idle_.front();
+  pool_worker& latest = idle_.front();
+  if (whom == nearness::any) return latest;
   if (pool_worker* const found = find_idle(whom == nearness::here)) return *found;
-  if (whom == nearness::here) none_near_ = true;
-  return idle_.front();
+  latest.is_far_ = whom == nearness::here;
+  return latest;
 }
 
 void worker_pool_core::spread_idle(pool_lock& lock) noexcept {
-  if (!std::exchange(none_near_, false)) return;
   if (pool_worker* const found = find_idle(true)) wake(*found, lock);
 }
 
@@ -98,7 +100,7 @@ work* worker_pool_core::next(pool_worker& self, pool_lock& lock) {
       if (item->try_claim()) {
         ++taken_;
         stop_searching(self, lock);
-        spread_idle(lock);
+        if (std::exchange(self.is_far_, false) && queue_.empty()) spread_idle(lock);
         return item;
       }
       lock.unlock();
@@ -138,7 +140,7 @@ bool worker_pool_core::rest(pool_worker& self, pool_lock& lock) {
 // This one has found work, or leaves: the next has to come if there is more.
 void worker_pool_core::stop_searching(pool_worker& self, pool_lock& lock) noexcept {
   if (std::exchange(self.searching_, false)) --searching_;
-  see_to_queue(lock, nearness::elsewhere);
+  see_to_queue(lock);
 }
 
 bool worker_pool_core::wait_for_work(pool_worker& self, pool_lock& lock) {

@@ -11,11 +11,12 @@
 #include <bothworlds/async_to_sync.hpp>
 #include <bothworlds/gather.hpp>
 #include <bothworlds/sync_to_async.hpp>
+#include <bothworlds/task.hpp>
 #include <bothworlds/worker_pool.hpp>
 
 #include <doctest/doctest.h>
 
-#include <atomic>
+#include <chrono>
 #include <fstream>
 #include <latch>
 #include <map>
@@ -25,10 +26,9 @@
 #include <vector>
 
 #include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 using namespace bothworlds::testing;
+using bothworlds::create_task;
 using bothworlds::gather;
 using bothworlds::sync_to_async;
 using bothworlds::worker_pool;
@@ -37,7 +37,13 @@ using bothworlds::worker_pool_options;
 namespace {
 
 // A limit: in such a pool nobody looks out, and whoever is idle sleeps until it is woken.
-worker_pool_options quiet(unsigned workers) { return {.soft_limit = workers, .queue_limit = 64}; }
+worker_pool_options quiet(unsigned workers) {
+  worker_pool_options options;
+  options.soft_limit = workers;
+  options.queue_limit = 64;
+  options.idle_timeout = std::chrono::minutes(10);
+  return options;
+}
 
 std::vector<int> usable_cpus() {
   cpu_set_t mask;
@@ -72,6 +78,14 @@ private:
   cpu_set_t before_;
 };
 
+long voluntary_switches(long thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/status");
+  const std::string key = "voluntary_ctxt_switches:";
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with(key)) return std::stol(line.substr(key.size()));
+  return -1;
+}
+
 /// Workers that each have their CPU, in turns, and are all asleep but for what a test has them do.
 class tied_workers {
 public:
@@ -95,6 +109,13 @@ public:
     for (const auto& [thread, cpu] : cpu_of_)
       if (!thread_sleeps(thread)) return false;
     return true;
+  }
+
+  /// How often each of them has gone to sleep.
+  std::map<long, long> switches() const {
+    std::map<long, long> counts;
+    for (const auto& [thread, cpu] : cpu_of_) counts[thread] = voluntary_switches(thread);
+    return counts;
   }
 
 private:
@@ -124,30 +145,7 @@ void on_own_loop(F coroutine_fn) {
 // So often has a loop to wait awake in vain until it does so only once in 256 times.
 constexpr int until_used_to_sleep = 260;
 
-// After `write()` has woken a loop, a thread that has set this waits there until it is reset.
-std::atomic<long> held_in_write{0};
-std::atomic<bool> has_been_held{false};
-
-long voluntary_switches(long thread) {
-  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/status");
-  const std::string key = "voluntary_ctxt_switches:";
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with(key)) return std::stol(line.substr(key.size()));
-  return -1;
-}
-
 }  // namespace
-
-// Instead of the C library's: it is by this that Asio wakes a loop, so here a worker can be held in the
-// midst of it.
-extern "C" ssize_t write(int file, const void* bytes, size_t count) {
-  const auto written = static_cast<ssize_t>(::syscall(SYS_write, file, bytes, count));
-  if (const long held = held_in_write.load(); held != 0 && held == kernel_thread_id()) {
-    has_been_held = true;
-    held_in_write.wait(held);
-  }
-  return written;
-}
 
 TEST_CASE("a call that its loop goes to sleep for is given to the idle worker of that loop's CPU") {
   const std::vector<int> cpus = usable_cpus();
@@ -200,14 +198,44 @@ TEST_CASE("of two calls that begin together one goes to an idle worker elsewhere
   });
 }
 
+TEST_CASE(
+    "where none is near the loop, and two are in one other place, one of those is woken too") {
+  const std::vector<int> cpus = usable_cpus();
+  if (cpus.size() < 2) return;
+  tied_workers workers(2, {cpus[1]});
+  const tied here(cpus[0]);
+  on_own_loop([&]() -> awaitable<void> {
+    const long loop_thread = kernel_thread_id();
+    int woken = 0;
+    for (int i = 0; i < until_used_to_sleep + 64; ++i) {
+      CHECK(comes_true([&] { return workers.all_sleep(); }));
+      const auto before = workers.switches();
+      auto call = sync_to_async(
+          [&] {
+            CHECK(comes_true([&] { return thread_sleeps(loop_thread); }));
+            return kernel_thread_id();
+          },
+          {.pool = &workers.pool()});
+      const long used = co_await call();
+      CHECK(comes_true([&] { return workers.all_sleep(); }));
+      if (i < until_used_to_sleep) continue;
+      for (const auto& [thread, count] : workers.switches())
+        woken += thread != used && count != before.at(thread);
+    }
+    CHECK(woken >= 62);
+  });
+}
+
 namespace {
 
-/// Two workers, of which one is held where it has ended its call and wakes the loop that waits for it.
+/// A worker that shares the loop's CPU, but only where nobody else wants it, ends a call: the loop goes on
+/// with `then` in the midst of that worker's waking it, and the worker returns when the loop next sleeps.
 template <class Then>
 void while_one_returns(Then then) {
+  const std::vector<int> cpus = usable_cpus();
+  const tied here(cpus.front());
   worker_pool pool(quiet(2));
   on_own_loop([&]() -> awaitable<void> {
-    auto executor = co_await asio::this_coro::executor;
     const long loop_thread = kernel_thread_id();
     std::latch both_run(2);
     auto which = sync_to_async(
@@ -217,62 +245,73 @@ void while_one_returns(Then then) {
         },
         {.pool = &pool});
     const auto [one, other] = co_await gather(which(), which());
-    CHECK(comes_true([&] { return thread_sleeps(one) && thread_sleeps(other); }));
-    has_been_held = false;
     auto ends = sync_to_async(
         [&] {
           CHECK(comes_true([&] { return thread_sleeps(loop_thread); }));
-          held_in_write = kernel_thread_id();
+          tied::to(cpus.front());
+          const sched_param none{};
+          CHECK(::sched_setscheduler(0, SCHED_IDLE, &none) == 0);
           return kernel_thread_id();
         },
         {.pool = &pool});
+    const auto both_sleep = [one = one, other = other] {
+      return thread_sleeps(one) && thread_sleeps(other);
+    };
+    // One that the loop waits awake for ends otherwise.
+    for (int i = 0; i < until_used_to_sleep; ++i) {
+      auto slow = sync_to_async(
+          [&] { CHECK(comes_true([&] { return thread_sleeps(loop_thread); })); }, {.pool = &pool});
+      co_await slow();
+    }
+    CHECK(comes_true(both_sleep));
     const long returning = co_await ends();
-    CHECK(comes_true([] { return has_been_held.load(); }));
-    co_await then(executor, pool, returning, returning == one ? other : one);
+    const long idle = returning == one ? other : one;
+    CHECK_FALSE(thread_sleeps(returning));
+    co_await then(pool, returning, idle);
   });
-}
-
-void let_it_return() {
-  held_in_write = 0;
-  held_in_write.notify_all();
 }
 
 }  // namespace
 
 TEST_CASE("nobody is woken for a call that comes while a worker is about to return from another") {
-  while_one_returns([](asio::any_io_executor executor, worker_pool& pool, long returning,
-                       long idle) -> awaitable<void> {
+  while_one_returns([](worker_pool& pool, long returning, long idle) -> awaitable<void> {
     const long before = voluntary_switches(idle);
     auto which = sync_to_async(kernel_thread_id, {.pool = &pool});
-    long used = 0;
-    child_task next(executor, [&]() -> awaitable<void> { used = co_await which(); });
-    co_await yield_to_loop();
-    CHECK(pool.stats().queued == 1);
-    CHECK(thread_sleeps(idle));
-    let_it_return();
-    co_await next.join();
+    const long used = co_await which();
     CHECK(used == returning);
+    CHECK(thread_sleeps(idle));
     CHECK(voluntary_switches(idle) == before);
     CHECK(pool.stats().threads == 2);
   });
 }
 
 TEST_CASE("one is woken for the second call that comes while a worker is about to return") {
-  while_one_returns([](asio::any_io_executor executor, worker_pool& pool, long returning,
-                       long idle) -> awaitable<void> {
-    // Whoever comes for the first of them, it is only then that the other one may return.
-    auto which = sync_to_async(
-        [] {
-          let_it_return();
-          return kernel_thread_id();
-        },
-        {.pool = &pool});
-    long first_used = 0;
-    child_task first(executor, [&]() -> awaitable<void> { first_used = co_await which(); });
-    child_task second(executor, [&]() -> awaitable<void> { co_await which(); });
-    co_await first.join();
-    co_await second.join();
-    CHECK(first_used == idle);
-    CHECK(first_used != returning);
+  while_one_returns([](worker_pool& pool, long, long idle) -> awaitable<void> {
+    auto executor = co_await asio::this_coro::executor;
+    const long before = voluntary_switches(idle);
+    const auto is_woken = [&] {
+      return !thread_sleeps(idle) || voluntary_switches(idle) != before;
+    };
+    auto nothing = sync_to_async([] {}, {.pool = &pool});
+    // By way of Asio: the loop's own queue would say that it goes on.
+    const auto pass_through_asio = [&]() -> awaitable<void> {
+      asio::steady_timer now(executor, std::chrono::seconds(0));
+      co_await now.async_wait(asio::use_awaitable);
+    };
+    auto second = [&]() -> awaitable<void> {
+      co_await pass_through_asio();
+      CHECK_FALSE(is_woken());
+      co_await nothing();
+    };
+    auto observer = [&]() -> awaitable<void> {
+      co_await pass_through_asio();
+      CHECK(is_woken());
+    };
+    const auto comes_second = co_await create_task(second());
+    const auto observes = co_await create_task(observer());
+    co_await yield_to_loop();
+    co_await nothing();
+    co_await comes_second.join();
+    co_await observes.join();
   });
 }

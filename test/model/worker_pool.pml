@@ -138,10 +138,11 @@ inline wake_idle(who) {
 }
 
 #ifdef ONE_RETURNS_FOR_ALL
-#define NOBODY_COMES (searching == 0 && returning == 0 && queued > 0)
+#define RETURNING_COME (returning > 0)
 #else
-#define NOBODY_COMES (searching == 0 && queued > returning)
+#define RETURNING_COME (queued <= returning)
 #endif
+#define UNATTENDED (searching == 0 && queued > 0 && ANY_IDLE)
 
 // Without the lock.
 inline unpark(who) {
@@ -152,9 +153,10 @@ inline unpark(who) {
 inline see_to_queue(who) {
   if
 #ifdef TRUSTS_THE_LOOKOUT
-  :: NOBODY_COMES && ANY_IDLE && lookout == HARD -> wake_idle(who)
+  :: UNATTENDED && lookout == HARD -> wake_idle(who)
 #else
-  :: NOBODY_COMES && ANY_IDLE && !LOOKED_AFTER -> wake_idle(who)
+  :: UNATTENDED && !LOOKED_AFTER -> wake_idle(who)
+  :: UNATTENDED && RETURNING_COME   // a loop that then sleeps has submitted it
 #endif
   :: else
   fi
@@ -476,19 +478,16 @@ take:
         fi
      :: rounds == 0 -> break
      od
-  :: kind == CHILD || kind == OFFERED || kind == SINGLE || kind == PATIENT
+  :: kind == CHILD || kind == OFFERED -> atomic { children_done++ }
+  :: kind == SINGLE || kind == PATIENT
   fi;
-  // Where it wakes who waits for this.
+  // Before it wakes who waits for that.
 #ifndef RETURNS_BEFORE_IT_ENDS
   if
   :: returning++; returns = true
   :: returns = false
   fi;
 #endif
-  if
-  :: kind == CHILD || kind == OFFERED -> atomic { children_done++ }
-  :: else
-  fi;
   atomic {
     ran++;
 #ifdef RETURNS_BEFORE_IT_ENDS
