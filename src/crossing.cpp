@@ -234,7 +234,7 @@ void crossing::hand_over(bool on_the_loop) {
     return process_lane().push_main(*this);
   }
   if (on_the_loop && hand_to_caller()) return;
-  loop* const turning = on_the_loop ? awaiting_loop() : nullptr;
+  const loop* const turning = on_the_loop ? awaiting_loop() : nullptr;
   bool saturated = false;
   if (pool_->submit(*this, on_the_loop, &saturated, turning) ==
       worker_pool_core::admission::caller_runs) {

@@ -300,10 +300,9 @@ bool loop::run_handlers(const driver& until) noexcept {
 
 void loop::offer_here(crossing& call) noexcept { offers_.push_back(call); }
 
-bool loop::gives_its_cpu() noexcept {
+bool loop::gives_its_cpu() const noexcept {
   const loop_op* const arrived = arrivals_.load(std::memory_order_relaxed);
-  const bool goes_on = ready_ || (arrived && arrived != &sleep_mark) || short_wait_.is_due();
-  return !goes_on && std::exchange(cpu_given_in_, step()) != step();
+  return !ready_ && (!arrived || arrived == &sleep_mark) && !short_wait_.is_due();
 }
 
 void loop::withdraw_offer(crossing& call) noexcept {

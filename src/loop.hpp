@@ -131,8 +131,8 @@ public:
     return &thread == &owner_ && role_.load(std::memory_order_relaxed) == role::owner;
   }
   /// As far as can be seen, this thread sleeps once the step that runs now is over, and leaves its CPU to
-  /// somebody else. True once in a step.
-  bool gives_its_cpu() noexcept;
+  /// somebody else.
+  bool gives_its_cpu() const noexcept;
   /// Calls of this loop that stand in a pool's queue, and which its owner may run when it has
   /// nothing better to do. They are taken back before they are destroyed.
   void offer_here(crossing& call) noexcept;
@@ -231,7 +231,6 @@ private:
   loop_op** ready_end_ = &ready_;  // driver: the link after the newest
   loop_memory memory_;             // driver
   short_wait short_wait_;          // driver: for calls that are about to come back
-  std::uint64_t cpu_given_in_ = 0;  // driver: the step in which it was
   suspensions in_flight_;          // driver: coroutines of this loop wait in them
   offers offers_;                  // driver
   resident* idle_resident_ =

@@ -74,7 +74,7 @@ bool worker_pool_core::may_grow() const noexcept {
 }
 
 worker_pool_core::admission worker_pool_core::submit(work& item, bool caller_can_run,
-                                                     bool* saturated, loop* turning) {
+                                                     bool* saturated, const loop* turning) {
   if (is_of_parent_process()) check_open(item.where());
   item.queued_at_ = coarse_now();
   if (slot_.put(item, anybody)) return admission::queued;

@@ -139,7 +139,7 @@ public:
   /// `saturated` becomes true when no worker was free to take it. `turning`: the loop, in a step of
   /// which the calling thread is; null: unknown.
   admission submit(work& item, bool caller_can_run, bool* saturated = nullptr,
-                   loop* turning = nullptr);
+                   const loop* turning = nullptr);
   /// Throws what submit would throw for a pool that takes no more calls.
   void check_open(std::source_location where) const;
   /// Takes an item out of the queue if it still stands there.
@@ -225,7 +225,7 @@ private:
   }
   /// The same, after `turning`, whose driver calls this, has queued something; null: somebody of whom
   /// nothing is known.
-  void see_to_submitted(pool_lock& lock, loop* turning) noexcept;
+  void see_to_submitted(pool_lock& lock, const loop* turning) noexcept;
   void stop_searching(pool_worker& self, pool_lock& lock) noexcept;
   /// Workers that are neither idle nor blocked.
   std::size_t at_work() const noexcept {

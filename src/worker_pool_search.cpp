@@ -37,12 +37,14 @@ void pool_worker::returns_from(const work* item) noexcept {
   if (!std::exchange(returning_, true)) ++pool_.returning_;
 }
 
-void worker_pool_core::see_to_submitted(pool_lock& lock, loop* turning) noexcept {
+void worker_pool_core::see_to_submitted(pool_lock& lock, const loop* turning) noexcept {
   if (!is_unattended()) return;
   nearness whom = nearness::any;
   if (turning) whom = turning->gives_its_cpu() ? nearness::here : nearness::elsewhere;
-  // A loop that goes on may keep the CPU to which one of those wants to return.
-  if (whom == nearness::here && queue_.size() <= returning_) return;
+  if (whom == nearness::here && returning_ != 0) {
+    if (queue_.size() <= returning_) return;
+    whom = nearness::elsewhere;  // the CPU may be that of one who returns
+  }
   wake_idle_worker(lock, whom);
 }
 
