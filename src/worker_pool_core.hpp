@@ -116,7 +116,7 @@ private:
   const work* taken_ = nullptr;                     // likewise; from the queue, and served; may be gone
   bool searching_ = false;                          // mutex_; counted in the pool's searching_
   bool returning_ = false;                          // mutex_; counted in the pool's returning_
-  bool is_far_ = false;                             // mutex_; woken where none was near the waker
+  bool is_far_ = false;                             // mutex_; woken for want of one near the waker
   int cpu_ = -1;                                    // mutex_; where it was when it last went to sleep
   boost::intrusive::list_member_hook<> idle_hook_;  // mutex_; in idle_ or in resting_
   boost::intrusive::list_member_hook<> all_hook_;   // mutex_
@@ -210,7 +210,6 @@ private:
   }
   /// One that was last on the CPU of the calling thread, or one that was not; null: none.
   pool_worker* find_idle(bool here) noexcept;
-  pool_worker& choose_idle(nearness whom) noexcept;
   void wake(pool_worker& chosen, pool_lock& lock) noexcept;
   bool wake_idle_worker(pool_lock& lock, nearness whom) noexcept;
   /// Wakes one that was last on this CPU, which the calling worker is going to keep busy: the kernel then

@@ -60,26 +60,22 @@ pool_worker* worker_pool_core::find_idle(bool here) noexcept {
   return nullptr;
 }
 
-pool_worker& worker_pool_core::choose_idle(nearness whom) noexcept {
-  pool_worker& latest = idle_.front();
-  if (whom == nearness::any) return latest;
-  if (pool_worker* const found = find_idle(whom == nearness::here)) return *found;
-  latest.is_far_ = whom == nearness::here;
-  return latest;
-}
-
 void worker_pool_core::spread_idle(pool_lock& lock) noexcept {
   if (pool_worker* const found = find_idle(true)) wake(*found, lock);
 }
 
 bool worker_pool_core::wake_idle_worker(pool_lock& lock, nearness whom) noexcept {
   if (idle_.empty()) return false;
-  wake(choose_idle(whom), lock);
+  pool_worker* const suits = whom == nearness::any ? nullptr : find_idle(whom == nearness::here);
+  pool_worker& chosen = suits ? *suits : idle_.front();
+  wake(chosen, lock);
+  chosen.is_far_ = !suits && whom == nearness::here;
   return true;
 }
 
 void worker_pool_core::wake(pool_worker& chosen, pool_lock& lock) noexcept {
   idle_.erase(idle_.iterator_to(chosen));
+  chosen.is_far_ = false;
   chosen.searching_ = true;
   ++searching_;
   lock.wakes(chosen.parker_);
