@@ -5,7 +5,9 @@ import subprocess
 import time
 from pathlib import Path
 
-SETTLE = 12  # seconds: idle workers leave after ten, each with one last wake-up
+# Seconds: idle workers leave after ten, each with one last wake-up; and the thread that looks for deadlocks becomes idle
+# only when it has seen none for two.
+SETTLE = 15
 WATCH = 10
 
 
