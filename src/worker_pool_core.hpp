@@ -5,8 +5,8 @@
 // mutex_ guards everything but the counters that say so; it is never held over a callable, a hook
 // or the start of a thread. Workers that find nothing stand in idle_, the latest on top, each on
 // its own parker. A submit wakes at most one of them, and none while another one is on its way:
-// where there is work and somebody idle, somebody searches, or looks out as below; and who has found
-// an item wakes the next if there is more. A worker that is blocked in a bridge does not count
+// where there is work and somebody idle, somebody searches, or looks out, or returns, as below; and
+// who has found an item wakes the next if there is more. A worker that is blocked in a bridge does not count
 // against the soft limit: one more thread may be started in its place, up to the hard limit. When it
 // goes on it waits for nobody; the surplus leaves when it next looks for work.
 //

@@ -14,6 +14,7 @@
 //! mirrors src/worker_pool_search.cpp worker_pool_core::wait_asleep worker_pool_core::await_wake
 //! mirrors src/worker_pool_search.cpp worker_pool_core::close_slot worker_pool_core::wake_idle_worker
 //! mirrors src/worker_pool_search.cpp pool_worker::returns_from worker_pool_core::spread_idle worker_pool_core::wake
+//! mirrors src/worker_pool_search.cpp worker_pool_core::see_to_submitted
 //! mirrors src/worker_pool_search.cpp worker_pool_core::begin_lookout worker_pool_core::goes_on_looking_out
 //! mirrors src/worker_pool_core.hpp free_workers see_to_queue at_work is_looked_after
 //! mirrors src/work_slot.hpp open put close is_filled
