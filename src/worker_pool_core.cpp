@@ -208,9 +208,9 @@ void worker_pool_core::work_loop(std::list<boost::thread>::iterator handle) noex
     running_call current(*item);
     self.running_ = &current;
     lock.unlock();
-    self.taken_ = item;
+    self.served_ = item;
     serve(item);
-    self.taken_ = nullptr;
+    self.served_ = nullptr;
     if (is_of_parent_process()) end_forked_child(&current.where);
     lock.lock();
     self.running_ = nullptr;

@@ -6,9 +6,9 @@
 // or the start of a thread. Workers that find nothing stand in idle_, the latest on top, each on
 // its own parker. A submit wakes at most one of them, and none while another one is on its way:
 // where there is work and somebody idle, somebody searches, or looks out, or returns, as below; and
-// who has found an item wakes the next if there is more. A worker that is blocked in a bridge does not count
-// against the soft limit: one more thread may be started in its place, up to the hard limit. When it
-// goes on it waits for nobody; the surplus leaves when it next looks for work.
+// who has found an item wakes the next if there is more. A worker that is blocked in a bridge does
+// not count against the soft limit: one more thread may be started in its place, up to the hard
+// limit. When it goes on it waits for nobody; the surplus leaves when it next looks for work.
 //
 // One of the workers that find nothing waits awake for a while, with slot_ open: who submits then
 // hands it the item there, and does not touch mutex_. It opens the slot with mutex_ held, and whoever
@@ -113,7 +113,7 @@ private:
 
   worker_pool_core& pool_;
   unsigned blocks_ = 0;                             // the worker's thread
-  const work* taken_ = nullptr;                     // likewise; from the queue, and served; may be gone
+  const work* served_ = nullptr;                    // likewise; what it took from the queue; may be gone
   bool searching_ = false;                          // mutex_; counted in the pool's searching_
   bool returning_ = false;                          // mutex_; counted in the pool's returning_
   bool is_far_ = false;                             // mutex_; woken for want of one near the waker

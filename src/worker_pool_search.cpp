@@ -32,7 +32,7 @@ void is_done_but_for_a_wake(const work* item) noexcept {
 
 // What runs on top of another call, within one, or in a hook, is no end of what this worker does.
 void pool_worker::returns_from(const work* item) noexcept {
-  if (taken_ != item) return;
+  if (served_ != item) return;
   const std::lock_guard lock(pool_.mutex_);
   if (!std::exchange(returning_, true)) ++pool_.returning_;
 }

@@ -18,11 +18,9 @@
 
 #include <atomic>
 #include <chrono>
-#include <fstream>
 #include <latch>
 #include <map>
 #include <mutex>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -80,14 +78,6 @@ public:
 private:
   cpu_set_t before_;
 };
-
-long voluntary_switches(long thread) {
-  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/status");
-  const std::string key = "voluntary_ctxt_switches:";
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with(key)) return std::stol(line.substr(key.size()));
-  return -1;
-}
 
 /// Workers that each have their CPU, in turns, and are all asleep but for what a test has them do.
 class tied_workers {
@@ -152,6 +142,21 @@ void on_own_loop(F coroutine_fn) {
 // So often has a loop to wait awake in vain until it does so only once in 256 times.
 constexpr int until_used_to_sleep = 260;
 
+void wait_until_asleep(long thread) {
+  CHECK(comes_true([&] { return thread_sleeps(thread); }));
+}
+
+/// For a call of the calling loop's: says on which thread it runs, and ends once the loop sleeps. So it
+/// does not pay for the loop to wait awake, which it would do again otherwise.
+auto after_the_loop_sleeps() {
+  return [loop_thread = static_cast<long>(kernel_thread_id())] {
+    const long here = kernel_thread_id();
+    // The loop's thread may help out where no worker was free, and a helper turns the loop.
+    if (here != loop_thread) wait_until_asleep(loop_thread);
+    return here;
+  };
+}
+
 }  // namespace
 
 // Instead of the C library's: it is by this that Asio wakes a loop that has neither timers nor sockets,
@@ -176,7 +181,7 @@ TEST_CASE("a call that its loop goes to sleep for is given to the idle worker of
     const long loop_thread = kernel_thread_id();
     auto call = sync_to_async(
         [&] {
-          CHECK(comes_true([&] { return thread_sleeps(loop_thread); }));
+          wait_until_asleep(loop_thread);
           return workers.cpu();
         },
         {.pool = &workers.pool()});
@@ -207,7 +212,7 @@ TEST_CASE("of two calls that begin together one goes to an idle worker elsewhere
       auto call = sync_to_async(
           [&] {
             both_run.arrive_and_wait();
-            CHECK(comes_true([&] { return thread_sleeps(loop_thread); }));
+            wait_until_asleep(loop_thread);
             return workers.cpu();
           },
           {.pool = &workers.pool()});
@@ -225,17 +230,11 @@ TEST_CASE(
   tied_workers workers(2, {cpus[1]});
   const tied here(cpus[0]);
   on_own_loop([&]() -> awaitable<void> {
-    const long loop_thread = kernel_thread_id();
     int woken = 0;
     for (int i = 0; i < until_used_to_sleep + 64; ++i) {
       CHECK(comes_true([&] { return workers.all_sleep(); }));
       const auto before = workers.switches();
-      auto call = sync_to_async(
-          [&] {
-            CHECK(comes_true([&] { return thread_sleeps(loop_thread); }));
-            return kernel_thread_id();
-          },
-          {.pool = &workers.pool()});
+      auto call = sync_to_async(after_the_loop_sleeps(), {.pool = &workers.pool()});
       const long used = co_await call();
       CHECK(comes_true([&] { return workers.all_sleep(); }));
       if (i < until_used_to_sleep) continue;
@@ -247,17 +246,6 @@ TEST_CASE(
 }
 
 namespace {
-
-/// For a call of the calling loop's: says on which thread it runs, and ends once the loop sleeps. So it
-/// does not pay for the loop to wait awake, which it would do again otherwise.
-auto after_the_loop_sleeps() {
-  return [loop_thread = static_cast<long>(kernel_thread_id())] {
-    const long here = kernel_thread_id();
-    // The loop's thread may help out where no worker was free, and a helper turns the loop.
-    if (here != loop_thread) CHECK(comes_true([&] { return thread_sleeps(loop_thread); }));
-    return here;
-  };
-}
 
 /// A pool of two, of which one, sixteen times, is held where it has ended its call and wakes the loop that
 /// waits for that; what `round` says then, counted. A loop that is used to sleep waits awake no more than
@@ -280,7 +268,7 @@ int rounds_while_one_returns(Round round) {
     for (int i = 0; i < until_used_to_sleep; ++i) co_await slow();
     auto ends = sync_to_async(
         [&] {
-          CHECK(comes_true([&] { return thread_sleeps(loop_thread); }));
+          wait_until_asleep(loop_thread);
           held_while_it_wakes = kernel_thread_id();
           return kernel_thread_id();
         },
@@ -294,7 +282,7 @@ int rounds_while_one_returns(Round round) {
       CHECK(comes_true([] { return has_been_held.load(); }));
       const long idle = returning == one ? other : one;
       // It may have been woken, too, because it was in the same place.
-      CHECK(comes_true([&] { return thread_sleeps(idle); }));
+      wait_until_asleep(idle);
       as_wanted += co_await round(pool, returning, idle);
     }
   });
@@ -329,7 +317,8 @@ TEST_CASE("nobody is woken for a call that comes while a worker is about to retu
         const long used = co_await which();
         co_await observes.join();
         CHECK(pool.stats().threads == 2);
-        co_return used == returning&& thread_sleeps(idle) && voluntary_switches(idle) == before;
+        const bool undisturbed = thread_sleeps(idle) && voluntary_switches(idle) == before;
+        co_return undisturbed&& used == returning;
       });
   CHECK(rounds >= 15);
 }

@@ -60,7 +60,7 @@ void add_long_offloads(registry& cases) {
     const std::chrono::nanoseconds time = std::chrono::microseconds(microseconds);
     cases.add<b9::ours>("B9/bothworlds" + suffix, 1, 20, time);
     cases.add<b9::by_an_expert>("B9/Asio by an expert" + suffix, 1, 20, time);
-    // As many as ours has: of several, the kernel mostly leaves one on the loop's CPU.
+    // With one there is none to choose: of several, the kernel mostly leaves one on the loop's CPU.
     cases.add<b9::by_an_expert>("B9/Asio by an expert on one thread" + suffix, 1, 20, time,
                                 std::size_t{1});
   }

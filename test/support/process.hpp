@@ -48,6 +48,15 @@ inline bool thread_sleeps(long id) {
          line[after_name + 2] == 'S';
 }
 
+/// How often the thread has gone to sleep; -1: there is none.
+inline long voluntary_switches(long thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/status");
+  const std::string key = "voluntary_ctxt_switches:";
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with(key)) return std::stol(line.substr(key.size()));
+  return -1;
+}
+
 /// fork(); a signal ends the child after `limit` seconds, whatever its thread has blocked.
 inline pid_t fork_for(unsigned limit = 60) {
   const pid_t child = ::fork();
